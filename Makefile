@@ -1,0 +1,49 @@
+# Each target says what it does and leaves the system alone but for the Debian packages listed here.
+PYTHON ?= python3
+BIN := .venv/bin
+
+# What pip cannot bring: PortAudio and a compiler for PyAudio, OpenGL and GLib for OpenCV.
+RUN_PACKAGES := portaudio19-dev gcc python3-dev python3-venv libgl1 libglib2.0-0
+TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng
+
+.PHONY: help run test test-full check bench clean
+help:
+	@echo "make run        set up .venv with the runtime, and perceive the demo clip"
+	@echo "make test       set up everything, and run the tests (under 10 minutes)"
+	@echo "make test-full  the slow tests too"
+	@echo "make check      ruff, mypy and the architecture test"
+	@echo "make bench      measure speed on this machine"
+
+run: .venv/runtime
+	$(BIN)/edge-run --clip demo/driver.mp4
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+test-full: .venv/dev
+	$(BIN)/python -m pytest -m ""
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: .venv/dev
+	$(BIN)/edge-bench
+
+.venv/runtime: setup.py
+	@sh scripts/require_packages.sh $(RUN_PACKAGES)
+	@echo "Installing the runtime into .venv (about 300 MB)..." >&2
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/dev: .venv/runtime
+	@sh scripts/require_packages.sh $(TEST_PACKAGES)
+	@echo "Installing what training, export and tests need into .venv (about 1 GB)..." >&2
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

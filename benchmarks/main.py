@@ -1,0 +1,41 @@
+"""edge-bench: a table for people on stderr, rows for programs on stdout."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.interleave import Comparison
+from bundle.errors import EdgeEmotionError
+from bundle.manifest import DEFAULT_BUNDLE
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="edge-bench", description="Measure this machine; peers run in the same run.")
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the built-in one)")
+    parser.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
+    options = parser.parse_args(arguments)
+    from benchmarks.runtime import bench_runtime
+
+    try:
+        rows = bench_runtime(options.bundle)
+    except EdgeEmotionError as error:
+        print(f"edge-bench: {error}", file=sys.stderr)
+        return 1
+    print(_table(rows), file=sys.stderr)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    return 0
+
+
+def _table(rows: list[Comparison]) -> str:
+    lines = [f"{'work':24} {'ours':>12}   {'peer':32} {'peer takes':>12} {'ratio':>8}"]
+    for row in rows:
+        ours, peer = f"{row.ours_us:.0f} us", f"{row.peer_us:.0f} us"
+        lines.append(f"{row.work:24} {ours:>12}   {row.peer:32} {peer:>12} {row.ratio:>7.2f}x")
+    return "\n".join([*lines, f"one thread, medians; {rows[0].hardware}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

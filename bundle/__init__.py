@@ -1,0 +1,1 @@
+"""What every other package agrees on: labels, feature definitions, the manifest. Standard library and NumPy only."""

@@ -1,0 +1,174 @@
+"""A bundle: a folder of networks and the manifest that says what they are, checked against its hashes when read."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bundle.errors import ArtefactError
+from bundle.features import AudioSpec, VideoSpec, WindowSpec
+from bundle.labels import STATE_OF_EMOTION
+
+FORMAT = 1
+"""Version of the manifest; a reader refuses a newer one."""
+
+MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+
+DEFAULT_BUNDLE = Path(__file__).parent / "default"
+
+_Spec = TypeVar("_Spec", AudioSpec, VideoSpec, WindowSpec)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a bundle.
+
+    files : file name by precision, "float32" always among them. inputs, outputs : shape by tensor name, without the
+    batch; all float32.
+    """
+
+    files: Mapping[str, str]
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds and where it comes from.
+
+    system : "mrpn". parts : "visual", "audio", "head". training, results : data, split, figures, free in form.
+    """
+
+    name: str
+    system: str
+    labels: tuple[str, ...]
+    audio: AudioSpec
+    video: VideoSpec
+    window: WindowSpec
+    parts: Mapping[str, Part]
+    training: Mapping[str, Any]
+    results: Mapping[str, Any]
+    licence: str
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest` and the hashes of the files it names, which lie in `folder` already."""
+    names = sorted(name for part in manifest.parts.values() for name in part.files.values())
+    document = {"format": FORMAT, **asdict(manifest), "sha256": {name: _sha256(folder / name) for name in names}}
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST_HASH).write_text(_hash_line(_sha256(folder / MANIFEST)), encoding="ascii")
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read a bundle's manifest and verify every file that it names.
+
+    Hashes detect corruption, not tampering.
+
+    Raises
+    ------
+    ArtefactError : no manifest, a newer format, a missing or unusable field, a file that is missing or whose SHA-256
+        differs.
+    """
+    folder = Path(folder)
+    document = _verified_document(folder)
+    try:
+        manifest = _manifest_from_document(document)
+        hashes = {str(name): str(value) for name, value in document["sha256"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ArtefactError(
+            f"{folder / MANIFEST} lacks or misstates a field ({type(error).__name__}: {error}); expected bundle format "
+            f"{FORMAT}. Export the bundle again with edge-export."
+        ) from error
+    for name in (name for part in manifest.parts.values() for name in part.files.values()):
+        _verify(folder / name, hashes.get(name))
+    return manifest
+
+
+def _verified_document(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtefactError(f"{folder} holds no {MANIFEST}; expected a bundle folder, such as {DEFAULT_BUNDLE}.")
+    _verify(path, _recorded_hash(folder / MANIFEST_HASH))
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{path} is not a bundle manifest: {error}. Export the bundle again.") from error
+    if version != FORMAT:
+        raise ArtefactError(
+            f"{path} has format {version}; this version reads format {FORMAT}. "
+            "Update edge-emotion, or export the bundle again with this version."
+        )
+    return document
+
+
+def _manifest_from_document(document: Mapping[str, Any]) -> Manifest:
+    labels = tuple(str(label) for label in document["labels"])
+    unknown = [label for label in labels if label not in STATE_OF_EMOTION]
+    if unknown or not labels:
+        raise ValueError(f"labels {unknown or labels} are not among {sorted(STATE_OF_EMOTION)}")
+    return Manifest(
+        name=str(document["name"]),
+        system=str(document["system"]),
+        labels=labels,
+        audio=_spec_from_document(AudioSpec, document["audio"]),
+        video=_spec_from_document(VideoSpec, document["video"]),
+        window=_spec_from_document(WindowSpec, document["window"]),
+        parts={str(name): _part_from_document(part) for name, part in document["parts"].items()},
+        training=dict(document["training"]),
+        results=dict(document["results"]),
+        licence=str(document["licence"]),
+    )
+
+
+def _spec_from_document(spec: type[_Spec], document: Mapping[str, Any]) -> _Spec:
+    names = {field.name for field in fields(spec)}
+    if set(document) != names:
+        raise ValueError(f"{spec.__name__} has fields {sorted(document)}, expected {sorted(names)}")
+    return spec(**document)
+
+
+def _part_from_document(document: Mapping[str, Any]) -> Part:
+    files = {str(precision): str(name) for precision, name in document["files"].items()}
+    if "float32" not in files or any(Path(name).name != name for name in files.values()):
+        raise ValueError(f"files {files} need a float32 entry and plain names")
+    inputs, outputs = (
+        {str(name): tuple(int(size) for size in shape) for name, shape in document[direction].items()}
+        for direction in ("inputs", "outputs")
+    )
+    return Part(files, inputs, outputs)
+
+
+def _hash_line(sha256: str) -> str:
+    """What `sha256sum manifest.json` prints."""
+    return f"{sha256}  {MANIFEST}\n"
+
+
+def _recorded_hash(path: Path) -> str | None:
+    """The manifest's hash in its own file; None where that is absent or holds anything else."""
+    try:
+        line = path.read_bytes().decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    sha256 = line.split(" ", 1)[0]
+    return sha256 if line == _hash_line(sha256) else None
+
+
+def _verify(path: Path, expected: str | None) -> None:
+    if expected is None:
+        raise ArtefactError(f"no SHA-256 is recorded for {path}; expected one. Export the bundle again.")
+    if not path.is_file():
+        raise ArtefactError(f"{path} is missing; its manifest names it. Copy the whole bundle folder again.")
+    found = _sha256(path)
+    if found != expected:
+        raise ArtefactError(
+            f"{path} has SHA-256 {found[:16]}..., expected {expected[:16]}...: the file is corrupt or was edited. "
+            "Copy the bundle again, or export it again."
+        )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

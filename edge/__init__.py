@@ -1,0 +1,1 @@
+"""Devices, threads, GPU engines and publishers: what makes a runtime of perception."""

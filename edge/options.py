@@ -1,0 +1,118 @@
+"""The command line of edge-run."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bundle.manifest import DEFAULT_BUNDLE
+
+EPILOG = """\
+examples:
+  edge-run                                     camera 0 and the default microphone
+  edge-run --clip drive.mp4                    a recording, as fast as possible
+  edge-run --camera http://10.0.0.2/mjpeg --no-microphone
+  edge-run --camera "nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false"
+  edge-run --roi 0.5,0,1,1 --mono              the driver on the right, in an infrared image
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; fields as the command line names them."""
+
+    bundle: Path
+    clip: Path | None
+    realtime: bool
+    camera: str | None
+    microphone: str | None
+    channel: int | None
+    roi: tuple[float, float, float, float]
+    rotate: int
+    mirror: bool
+    mono: bool
+    duration_s: float | None
+    output: Path | None
+    list_devices: bool
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Parse the command line; a usage error exits with 2."""
+    parser = argparse.ArgumentParser(
+        prog="edge-run",
+        description="Read a camera and a microphone, or a clip, and print the driver's emotion state as JSON Lines.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edge-emotion {_version()}")
+    parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
+    parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the messages to FILE (default: stdout)")
+
+    clip = parser.add_argument_group("a recording instead of devices")
+    clip.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
+    clip.add_argument("--realtime", action="store_true", help="at the speed at which it was recorded")
+
+    camera = parser.add_argument_group("camera")
+    which = camera.add_mutually_exclusive_group()
+    which.add_argument("--camera", default="0", metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
+    which.add_argument("--no-camera", action="store_true", help="sound only")
+    camera.add_argument(
+        "--roi", type=_region, default=(0.0, 0.0, 1.0, 1.0), metavar="X0,Y0,X1,Y1",
+        help="where the driver sits, as fractions of the upright image (default: all of it)",
+    )  # fmt: skip
+    camera.add_argument("--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="clockwise, to stand upright")
+    camera.add_argument("--mirror", action="store_true", help="the camera delivers a mirror image")
+    camera.add_argument("--mono", action="store_true", help="infrared camera: ignore its colours")
+
+    microphone = parser.add_argument_group("microphone")
+    which = microphone.add_mutually_exclusive_group()
+    which.add_argument("--microphone", default="default", metavar="M", help="default, name or index")
+    which.add_argument("--no-microphone", action="store_true", help="pictures only")
+    microphone.add_argument("--channel", type=int, metavar="N", help="take channel N, from 0 (default: mean of all)")
+
+    given = parser.parse_args(arguments)
+    if given.no_camera and given.no_microphone:
+        parser.error("--no-camera and --no-microphone leave nothing to perceive; drop one of them")
+    if given.realtime and not given.clip:
+        parser.error("--realtime goes with --clip; devices are always in real time")
+    if given.channel is not None and given.channel < 0:
+        parser.error(f"--channel is {given.channel}; expected 0 or more")
+    return Options(
+        bundle=given.bundle,
+        clip=given.clip,
+        realtime=given.realtime,
+        camera=None if given.no_camera else given.camera,
+        microphone=None if given.no_microphone else given.microphone,
+        channel=given.channel,
+        roi=given.roi,
+        rotate=given.rotate,
+        mirror=given.mirror,
+        mono=given.mono,
+        duration_s=given.duration,
+        output=given.output,
+        list_devices=given.list_devices,
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def _region(text: str) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+    return x0, y0, x1, y1
+
+
+def _version() -> str:
+    try:
+        return version("edge-emotion")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,1 @@
+"""Where chunks come from: camera, microphone, replayed files."""

@@ -1,0 +1,152 @@
+"""The newest image of a camera, which is reopened whenever it is lost."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundle.errors import InputError
+from perception.chunks import VideoChunk
+
+if TYPE_CHECKING:
+    import cv2
+
+OPEN_TIMEOUT_MS = 4_000
+"""For an address; OpenCV's own default is 30 s."""
+
+READ_TIMEOUT_MS = 2_000
+"""A camera that is silent for so long is lost."""
+
+REOPEN_S = 0.5
+CLOSE_TIMEOUT_S = 2.0
+
+
+class Camera:
+    """Newest image of a camera, RGB. A thread opens, reads and reopens it.
+
+    The thread reads without a pause, so that no image is a stale one out of the driver's queue.
+
+    Parameters
+    ----------
+    source : index, also as digits; path below /dev (those in /dev/v4l/by-id survive a replug); address (http://,
+        rtsp://); or GStreamer pipeline, told by its exclamation marks, that ends in an appsink.
+    wake : called from the camera's thread when there is a new image, and when the camera is lost.
+
+    Raises
+    ------
+    InputError : the camera cannot be opened.
+    """
+
+    def __init__(self, source: int | str, *, wake: Callable[[], None] = lambda: None) -> None:
+        self._source, self._wake = source, wake
+        self._lock = threading.Lock()
+        self._newest: tuple[Any, int] | None = None  # (BGR or gray, captured_ns)
+        self._dropped = 0
+        self._closing = threading.Event()
+        self._capture: cv2.VideoCapture | None = _capture_from_source(source)
+        self._heard_s = time.monotonic()
+        self._reader = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._reader.start()
+
+    def take(self) -> VideoChunk | None:
+        """The newest image that was not taken yet, or None. Never waits for the camera.
+
+        captured_ns is the moment at which the driver handed the image out, the nearest to its exposure that
+        OpenCV tells: later by readout, transfer and, over a network, transmission.
+        """
+        import cv2
+
+        with self._lock:
+            newest, self._newest = self._newest, None
+        if newest is None:
+            return None
+        image, captured_ns = newest
+        code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
+        return VideoChunk(cv2.cvtColor(image, code), captured_ns)
+
+    @property
+    def dropped(self) -> int:
+        """Images that a newer one replaced before they were taken."""
+        return self._dropped
+
+    @property
+    def connected(self) -> bool:
+        """False from the loss of the camera to the first image thereafter."""
+        # By the clock: a driver that hangs keeps the reader from noticing.
+        return self._capture is not None and time.monotonic() - self._heard_s < READ_TIMEOUT_MS / 1e3
+
+    def close(self) -> None:
+        """Returns within 2 s, even if the driver hangs."""
+        self._closing.set()
+        self._reader.join(CLOSE_TIMEOUT_S)
+
+    def __enter__(self) -> "Camera":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            if self._capture is None:
+                self._closing.wait(REOPEN_S)
+                self._reopen()
+            elif self._capture.grab():
+                self._keep(self._capture, time.monotonic_ns())
+            else:
+                # OpenCV's capture stays dead after one failure, although isOpened() is True.
+                self._capture.release()
+                self._capture = None
+                self._wake()
+        if self._capture is not None:
+            self._capture.release()
+
+    def _reopen(self) -> None:
+        with suppress(InputError):  # still lost, as `connected` says
+            self._capture = _capture_from_source(self._source)
+
+    def _keep(self, capture: "cv2.VideoCapture", captured_ns: int) -> None:
+        decoded, image = capture.retrieve()
+        if not decoded:
+            return
+        with self._lock:
+            self._dropped += self._newest is not None
+            self._newest = image, captured_ns
+        self._heard_s = time.monotonic()
+        self._wake()
+
+
+def _capture_from_source(source: int | str) -> "cv2.VideoCapture":
+    """An opened capture; InputError if there is none."""
+    import cv2
+
+    name = str(source)
+    capture = cv2.VideoCapture()
+    if name.isdecimal() or name.startswith("/dev/"):
+        capture.open(int(name) if name.isdecimal() else name, cv2.CAP_V4L2)
+        present = ", ".join(sorted(map(str, Path("/dev").glob("video[0-9]*")))) or "none at all"
+        remedy = f"one of those present ({present}), free, and yours to read. Connect it, or join the group video"
+    elif "!" in name:
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+            raise InputError(
+                f"camera {name!r} is a GStreamer pipeline, and this OpenCV ({cv2.__version__}) was built without "
+                "GStreamer; expected an index, a path or an address, or an OpenCV that has it, as JetPack's."
+            )
+        capture.open(name, cv2.CAP_GSTREAMER)
+        remedy = "a pipeline that ends in an appsink. Try it with gst-launch-1.0 first"
+    elif "://" in name:
+        timeouts = (
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            OPEN_TIMEOUT_MS,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            READ_TIMEOUT_MS,
+        )
+        capture.open(name, cv2.CAP_FFMPEG, timeouts)
+        remedy = f"video within {OPEN_TIMEOUT_MS / 1e3:.0f} s. Check address and network"
+    else:
+        remedy = "an index, a path below /dev, an address with :// or a GStreamer pipeline with !. Give one of these"
+    if not capture.isOpened():
+        raise InputError(f"camera {name!r} cannot be opened; expected {remedy}.")
+    return capture

@@ -1,0 +1,234 @@
+"""Any PyAudio input at its native rate, as 16-kHz mono chunks; reopened whenever it falls silent."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.errors import InputError
+from bundle.features import NS_PER_S
+from perception.chunks import AudioChunk
+from perception.quiet import native_stderr_silenced
+from perception.timeline import AudioTimeline
+
+BLOCKS_PER_S = 50
+"""One callback every 20 ms."""
+
+QUEUED_BLOCKS = 4 * BLOCKS_PER_S
+"""One emotion window: older audio could not change the state any more."""
+
+SERVER_CHANNELS = 32
+"""An input with so many is a sound server's (PulseAudio 32, PipeWire 64), which mixes to any number."""
+
+LOOK_S = 0.25
+SILENT_LOOKS = 4
+"""An input that was silent at so many looks, for 1 s, is lost. PortAudio never tells: callbacks just stop."""
+
+OPEN_TIMEOUT_S = 2.0
+REOPEN_S = 1.0
+CLOSE_TIMEOUT_S = 1.0
+
+
+class Microphone:
+    """16-kHz mono int16 from any PyAudio input.
+
+    PortAudio's callback copies and enqueues; `take` mixes and resamples. A thread notices when nothing comes
+    any more (input unplugged, sound server gone or hanging) and reopens the input until it is back.
+
+    Parameters
+    ----------
+    device : "default"; a name or a part of one, in any case; or an index. Digits are an index.
+    channel : the one to use, from 0; None for the mean of all. A sound server maps channels as it likes: to
+        choose from more than two, name the ALSA hw device.
+    wake : called from the device's threads when there are new samples, and when the input is lost.
+
+    Raises
+    ------
+    InputError : no input or several inputs answer to the name, the channel does not exist, or the input
+        cannot be opened or delivers nothing for 2 s.
+    """
+
+    def __init__(
+        self, device: str | int = "default", *, channel: int | None = None, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self._channel, self._wake = channel, wake
+        self._stream = _Stream(device, channel, wake)
+        # Plugged in again, an input may have another index.
+        self._device = device if isinstance(device, str) and not device.isdecimal() else self._stream.name
+        self._connected = True
+        self._closing = threading.Event()
+        self._watchdog = threading.Thread(target=self._watch, name="microphone", daemon=True)
+        self._watchdog.start()
+
+    def take(self) -> list[AudioChunk]:
+        """What was captured since the last call, but for 60 ms at most that callback and resampler hold back.
+
+        Chunks abut. Where samples were lost, captured_ns jumps by what is missing; it never runs back.
+        """
+        return self._stream.take()
+
+    @property
+    def dropped(self) -> int:
+        """Samples at 16 kHz that were lost while the input was connected."""
+        return self._stream.timeline.lost_samples
+
+    @property
+    def connected(self) -> bool:
+        """False from the loss of the input until samples come again."""
+        return self._connected
+
+    def close(self) -> None:
+        """Returns within 2 s, even if the sound server hangs."""
+        self._closing.set()
+        self._watchdog.join(CLOSE_TIMEOUT_S)
+        self._stream.close()
+
+    def __enter__(self) -> "Microphone":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        silent_looks = 0
+        while not self._closing.wait(LOOK_S):
+            silent_looks = 0 if self._stream.heard.is_set() else silent_looks + 1
+            self._stream.heard.clear()
+            if silent_looks == SILENT_LOOKS:
+                self._connected = False
+                self._wake()
+                self._stream.close()
+                self._reopen()
+
+    def _reopen(self) -> None:
+        while not self._closing.wait(REOPEN_S):
+            with suppress(InputError):  # still lost, as `connected` says
+                stream = _Stream(self._device, self._channel, self._wake, self.dropped)
+                if self._closing.is_set():  # since the sound server let go of us
+                    stream.close()
+                else:
+                    self._stream, self._connected = stream, True
+                return
+
+
+class _Stream:
+    """An opened input that delivers; the constructor waits for its first block."""
+
+    def __init__(self, device: str | int, channel: int | None, wake: Callable[[], None], lost_samples: int = 0) -> None:
+        import pyaudio
+
+        self.heard = threading.Event()
+        self._channel, self._wake = channel, wake
+        self._blocks: deque[tuple[bytes, int]] = deque()
+        self._go_on = None, pyaudio.paContinue
+        self._closed = False
+        # Only a new PyAudio sees inputs that came and went.
+        with native_stderr_silenced():  # ALSA and JACK print a page about devices that nobody asked for
+            self._audio = pyaudio.PyAudio()
+        try:
+            info = _input_from_name(self._audio, device)
+            self.name: str = info["name"]
+            self._channels = _channels_to_open(info, channel)
+            rate_hz = round(info["defaultSampleRate"])
+            self.timeline = AudioTimeline(rate_hz, lost_samples)
+            self._open(info["index"], rate_hz)
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self) -> list[AudioChunk]:
+        chunks = []
+        with suppress(IndexError):  # the queue is empty
+            while True:
+                data, captured_ns = self._blocks.popleft()
+                samples = mono_from_bytes(data, self._channels, self._channel)
+                chunks += self.timeline.push(samples, captured_ns)
+        return chunks
+
+    def close(self) -> None:
+        """PortAudio does not return while a sound server hangs: then a thread is left behind."""
+        if not self._closed:
+            self._closed = True
+            closer = threading.Thread(target=self._audio.terminate, name="microphone closing", daemon=True)
+            closer.start()
+            closer.join(CLOSE_TIMEOUT_S)
+
+    def _open(self, index: int, rate_hz: int) -> None:
+        import pyaudio
+
+        attempt = f"microphone {self.name!r}, opened with {self._channels} channels at {rate_hz} Hz,"
+        try:
+            self._audio.open(
+                rate=rate_hz,
+                channels=self._channels,
+                format=pyaudio.paInt16,
+                input=True,
+                input_device_index=index,
+                frames_per_buffer=rate_hz // BLOCKS_PER_S,
+                stream_callback=self._on_block,
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{attempt} answers: {error}; expected a free input. Close what else uses it, or choose another one "
+                "(edge-run --list-devices)."
+            ) from error
+        if not self.heard.wait(OPEN_TIMEOUT_S):
+            raise InputError(
+                f"{attempt} delivers nothing; expected samples within {OPEN_TIMEOUT_S:.0f} s. "
+                "Resume it if it is suspended, or choose another one (edge-run --list-devices)."
+            )
+
+    def _on_block(self, data: bytes, _n: int, times_s: Mapping[str, float], _flags: int) -> tuple[None, int]:
+        # PortAudio's clock may be the wall clock, which is set now and then; only its differences are used.
+        age_s = times_s["current_time"] - times_s["input_buffer_adc_time"]
+        if len(self._blocks) == QUEUED_BLOCKS:
+            self._blocks.clear()  # the timeline will see the gap, and count it
+        self._blocks.append((data, time.monotonic_ns() - round(age_s * NS_PER_S)))
+        self.heard.set()
+        self._wake()
+        return self._go_on
+
+
+def mono_from_bytes(data: bytes, channels: int, channel: int | None) -> npt.NDArray[np.int16]:
+    """One channel of interleaved int16 samples, or the mean of all where `channel` is None."""
+    frames = np.frombuffer(data, np.int16).reshape(-1, channels)
+    if channel is None:
+        return np.rint(frames.mean(axis=1, dtype=np.float32)).astype(np.int16)
+    return np.ascontiguousarray(frames[:, channel])
+
+
+def _input_from_name(audio: Any, device: str | int) -> Any:
+    """PortAudio's description, a dict, of the one input that is meant."""
+    if device == "default":
+        with suppress(OSError):  # there is none
+            return audio.get_default_input_device_info()
+    infos = (audio.get_device_info_by_index(index) for index in range(audio.get_device_count()))
+    inputs = [info for info in infos if info["maxInputChannels"] > 0]
+    wanted = str(device).casefold()
+    if wanted.isdecimal():
+        found = [info for info in inputs if info["index"] == int(wanted)]
+    else:
+        found = [info for info in inputs if info["name"].casefold() == wanted]
+        found = found or [info for info in inputs if wanted in info["name"].casefold()]
+    if len(found) == 1:
+        return found[0]
+    matches = "several inputs" if found else "no input"
+    present = ", ".join(f"{info['index']}: {info['name']}" for info in found or inputs) or "none at all"
+    raise InputError(
+        f"microphone {device!r} is {matches}; expected one of: {present}. Give its index or its full name."
+    )
+
+
+def _channels_to_open(info: Mapping[str, Any], channel: int | None) -> int:
+    offered: int = info["maxInputChannels"]
+    if channel is not None and not 0 <= channel < offered:
+        raise InputError(
+            f"channel is {channel}; microphone {info['name']!r} has {offered}, expected 0..{offered - 1}. "
+            "Give one of these, or none for the mean of all."
+        )
+    return offered if offered < SERVER_CHANNELS else max(2, (channel or 0) + 1)

@@ -1,0 +1,1 @@
+"""PyTorch networks, one file each. No data, no files, no kernels."""

@@ -1,0 +1,1 @@
+"""Timestamped chunks to emotion states: no device, no thread, no wall clock, no torch."""

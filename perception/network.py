@@ -1,0 +1,59 @@
+"""A bundle opened for running: its definitions, and an engine for each part."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundle.errors import ArtefactError
+from bundle.features import EMBEDDING, AudioSpec, VideoSpec, WindowSpec
+from bundle.manifest import Manifest, read_manifest
+from perception.engine import Engine
+from perception.onnxrt import OnnxRuntimeEngine
+
+PARTS = ("visual", "audio", "head")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Ready to run.
+
+    engines : by part. embedding_sizes : of "visual" and "audio".
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    audio: AudioSpec
+    video: VideoSpec
+    window: WindowSpec
+    engines: Mapping[str, Engine]
+    embedding_sizes: Mapping[str, int]
+
+    @property
+    def engine_name(self) -> str:
+        return self.engines["head"].name
+
+
+def open_network(folder: str | Path, open_engine: Callable[[Path], Engine] = OnnxRuntimeEngine) -> Network:
+    """Verify the bundle in `folder` and open its float32 parts.
+
+    Raises
+    ------
+    ArtefactError : as `read_manifest`; a part is absent; or a file cannot be run.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    return network_from_engines(
+        manifest, {name: open_engine(folder / part.files["float32"]) for name, part in manifest.parts.items()}
+    )
+
+
+def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> Network:
+    """A network of engines that are open already."""
+    missing = [part for part in PARTS if part not in engines]
+    if missing:
+        raise ArtefactError(
+            f"bundle {manifest.name} has parts {sorted(engines)}, without {missing}; expected {list(PARTS)}. "
+            "Export it again with edge-export."
+        )
+    sizes = {part: manifest.parts[part].outputs[EMBEDDING][0] for part in ("visual", "audio")}
+    return Network(manifest.name, manifest.labels, manifest.audio, manifest.video, manifest.window, engines, sizes)

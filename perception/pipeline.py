@@ -1,0 +1,88 @@
+"""The way from chunks to an estimate: push what arrives, ask every 0.2 s. Clock-free and deterministic."""
+
+import numpy as np
+
+from bundle.features import AUDIO_EMBEDDINGS, AUDIO_MASK, VISUAL_EMBEDDINGS, VISUAL_MASK
+from perception.chunks import AudioChunk, Estimate, VideoChunk
+from perception.encoders import Detect, FaceEncoder, VoiceEncoder
+from perception.fusion import choose_source, probs_of_source, reason_for_none
+from perception.mount import CameraMount
+from perception.network import Network
+
+WARM_UP_S = 1.6
+"""Sound cannot count before a second of it, half a second of speech in it; until then, nothing is no finding."""
+
+
+class Perception:
+    """Chunks to estimates of the driver's emotion.
+
+    Encoders run once per chunk, in `push`; only the small head runs in `estimate`. An estimate depends on what was
+    captured before its time, not on how that was cut into chunks nor on what was pushed besides.
+
+    Parameters
+    ----------
+    detect : faces of an image; None where no camera is in use.
+    microphone : whether one is in use.
+    start_ns : where the grid of updates and slots begins: update n is at start_ns + n * 0.2 s.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        detect: Detect | None,
+        mount: CameraMount = CameraMount(),  # noqa: B008 (immutable)
+        microphone: bool,
+        start_ns: int,
+    ) -> None:
+        self._network, self._start_ns = network, start_ns
+        sizes, engines, window = network.embedding_sizes, network.engines, network.window
+        self._face = detect and FaceEncoder(
+            network.video, window, detect, mount, engines["visual"], sizes["visual"], start_ns
+        )
+        self._voice = (
+            VoiceEncoder(network.audio, window, engines["audio"], sizes["audio"], start_ns) if microphone else None
+        )
+        self._no_faces = _empty_window(window.image_slots, sizes["visual"])
+        self._no_segments = _empty_window(window.segment_slots(network.audio), sizes["audio"])
+
+    def push(self, chunk: AudioChunk | VideoChunk) -> None:
+        """Encode a chunk; each stream in order of time. A chunk of a modality not in use is ignored."""
+        if isinstance(chunk, VideoChunk):
+            if self._face:
+                self._face.push(chunk)
+        elif self._voice:
+            self._voice.push(chunk)
+
+    def estimate(self, number: int) -> Estimate:
+        """What the window that ends at update `number` says; numbers must not decrease."""
+        window = self._network.window
+        now_ns = self._start_ns + number * window.step_ns
+        image_end, segment_end = number * (window.step_ns // window.image_period_ns), number + 1
+        visual, visual_mask = self._face.window(image_end) if self._face else self._no_faces
+        audio, audio_mask = self._voice.window(segment_end) if self._voice else self._no_segments
+        sees = self._face.counts(visual_mask, image_end, now_ns) if self._face else False
+        hears = self._voice.counts(audio_mask, now_ns) if self._voice else False
+        face = self._face.status(image_end) if self._face else "off"
+        voice = self._voice.status(hears, now_ns) if self._voice else "off"
+        source = choose_source(sees, hears and voice != "lost")
+        probs, newest_ns, reason = None, None, ""
+        if source == "none":
+            reason = "warming up" if number * window.step_s < WARM_UP_S else reason_for_none(face, voice)
+        else:
+            inputs = {
+                VISUAL_EMBEDDINGS: visual,
+                VISUAL_MASK: visual_mask,
+                AUDIO_EMBEDDINGS: audio,
+                AUDIO_MASK: audio_mask,
+            }
+            outputs = self._network.engines["head"].run({name: array[None] for name, array in inputs.items()})
+            probs = probs_of_source(outputs, source)
+            times = [self._face.newest_ns(image_end) if self._face else None]
+            times += [self._voice.newest_ns(segment_end) if self._voice else None]
+            newest_ns = max(time for time in times if time is not None)
+        return Estimate(now_ns, newest_ns, probs, source, reason, face, voice)
+
+
+def _empty_window(slots: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((slots, width), np.float32), np.zeros(slots, np.float32)

@@ -1,0 +1,147 @@
+"""The camera: which image is taken, how it is turned, and what happens when the camera falters."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from bundle.errors import InputError
+from edge.sources import camera as camera_module
+from edge.sources.camera import Camera
+from tests.virtual_devices import index_of_image, wait_until
+
+
+def next_chunk(camera):
+    """The next image, waited for."""
+    chunks = []
+    wait_until(lambda: chunks.append(camera.take()) or chunks[-1])
+    return chunks[-1]
+
+
+def test_image_is_rgb_and_stamped_when_it_came(mjpeg_camera):
+    with Camera(mjpeg_camera.url) as camera:
+        chunk = next_chunk(camera)
+    height_px, width_px = mjpeg_camera.HEIGHT_PX, mjpeg_camera.WIDTH_PX
+    assert chunk.image.shape == (height_px, width_px, 3)
+    assert chunk.image.dtype == np.uint8
+    assert chunk.image[-10, 10] == pytest.approx([255, 0, 0], abs=10)
+    assert 0 <= chunk.captured_ns - mjpeg_camera.sent_ns(index_of_image(chunk.image)) < 100e6
+
+
+def test_no_image_is_taken_twice(mjpeg_camera):
+    with Camera(mjpeg_camera.url) as camera:
+        indices = [index_of_image(next_chunk(camera).image) for _ in range(5)]
+    assert all(np.diff(indices) >= 1)
+
+
+def test_after_a_pause_the_newest_image_is_taken_and_those_it_replaced_are_counted(mjpeg_camera):
+    with Camera(mjpeg_camera.url) as camera:
+        first = index_of_image(next_chunk(camera).image)
+        wait_until(lambda: camera.dropped >= 15)
+        newest = index_of_image(camera.take().image)
+        age_ns = time.monotonic_ns() - mjpeg_camera.sent_ns(newest)
+        assert age_ns < 150e6
+        assert camera.dropped == pytest.approx(newest - first - 1, abs=3)
+
+
+def test_stalled_camera_is_lost_within_its_timeout_and_comes_back(mjpeg_camera):
+    wake = threading.Event()
+    with Camera(mjpeg_camera.url, wake=wake.set) as camera:
+        next_chunk(camera)
+        assert camera.connected
+        mjpeg_camera.stall()
+        wait_until(lambda: not camera.connected, within_s=3)
+        wake.clear()
+        mjpeg_camera.resume()
+        assert wake.wait(10)
+        wait_until(lambda: camera.connected)
+        camera.take()
+        fresh = next_chunk(camera)
+    assert fresh.captured_ns - mjpeg_camera.sent_ns(index_of_image(fresh.image)) < 100e6
+
+
+def test_camera_that_hangs_up_is_lost_at_once_and_found_again(mjpeg_camera):
+    wake = threading.Event()
+    with Camera(mjpeg_camera.url, wake=wake.set) as camera:
+        next_chunk(camera)
+        mjpeg_camera.stop()
+        wake.clear()
+        wait_until(lambda: not camera.connected, within_s=1)
+        mjpeg_camera.restart()
+        assert wake.wait(5)
+        wait_until(lambda: camera.connected)
+
+
+def test_silent_camera_is_closed_in_time(mjpeg_camera):
+    with Camera(mjpeg_camera.url) as camera:
+        next_chunk(camera)
+        mjpeg_camera.stall()
+        start_s = time.monotonic()
+    assert time.monotonic() - start_s < 2.5
+
+
+class OneImage:
+    """A capture that delivers one image and then hangs."""
+
+    def __init__(self, image):
+        self.image, self.grabbed, self.unhung = image, False, threading.Event()
+
+    def grab(self):
+        if self.grabbed:
+            self.unhung.wait(10)
+        first, self.grabbed = not self.grabbed, True
+        return first
+
+    def retrieve(self):
+        return True, self.image
+
+    def release(self):
+        pass
+
+
+def test_image_of_one_channel_becomes_three(monkeypatch):
+    capture = OneImage(np.full((2, 3), 7, np.uint8))
+    monkeypatch.setattr(camera_module, "_capture_from_source", lambda _: capture)
+    with Camera(0) as camera:
+        image = next_chunk(camera).image
+        capture.unhung.set()
+    assert np.array_equal(image, np.full((2, 3, 3), 7))
+
+
+def test_driver_that_hangs_is_noticed_and_left_behind(monkeypatch):
+    capture = OneImage(np.zeros((2, 3, 3), np.uint8))
+    monkeypatch.setattr(camera_module, "_capture_from_source", lambda _: capture)
+    monkeypatch.setattr(camera_module, "READ_TIMEOUT_MS", 200)
+    monkeypatch.setattr(camera_module, "CLOSE_TIMEOUT_S", 0.1)
+    with Camera(0) as camera:
+        assert camera.connected
+        wait_until(lambda: not camera.connected, within_s=1)
+        start_s = time.monotonic()
+    assert time.monotonic() - start_s < 0.5
+    capture.unhung.set()
+
+
+def test_unreachable_address_is_refused_quickly(mjpeg_camera):
+    mjpeg_camera.stop()
+    start_s = time.monotonic()
+    with pytest.raises(InputError, match=r"127\.0\.0\.1.* expected video within 4 s"):
+        Camera(mjpeg_camera.url)
+    assert time.monotonic() - start_s < 2
+
+
+@pytest.mark.parametrize("source", [97, "97", "/dev/video97"])
+def test_missing_camera_is_refused_with_those_present(source):
+    with pytest.raises(InputError, match=r"97' cannot be opened; expected one of those present \("):
+        Camera(source)
+
+
+def test_source_of_no_kind_is_refused():
+    with pytest.raises(InputError, match=r"'drive\.mp4' cannot be opened; expected an index"):
+        Camera("drive.mp4")
+
+
+def test_pipeline_without_gstreamer_is_refused_plainly(monkeypatch):
+    monkeypatch.setattr("cv2.videoio_registry.hasBackend", lambda _: False)
+    with pytest.raises(InputError, match="built without GStreamer"):
+        Camera("videotestsrc ! appsink")

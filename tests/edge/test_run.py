@@ -1,0 +1,302 @@
+"""edge-run as its users run it: as a process, on real clips, a real camera, a real microphone."""
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from bundle.manifest import DEFAULT_BUNDLE
+from tests.virtual_devices import MjpegCamera, VirtualMicrophone
+
+ROOT = Path(__file__).parent.parent.parent
+DEMO = ROOT / "demo" / "driver.mp4"
+SCHEMA = json.loads((ROOT / "docs" / "message.schema.json").read_text())
+
+
+def edge_run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge.run", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def messages(output: str) -> list[dict[str, Any]]:
+    """All lines of the output, each whole, and valid by the schema."""
+    assert output == "" or output.endswith("\n")
+    parsed = [json.loads(line) for line in output.splitlines()]
+    for message in parsed:
+        jsonschema.validate(message, SCHEMA)
+    assert [message["seq"] for message in parsed] == list(range(len(parsed)))
+    return parsed
+
+
+def assert_clear_error(result: subprocess.CompletedProcess[str], *, status: int, tells: str) -> None:
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    assert tells in result.stderr
+
+
+@pytest.fixture(scope="module")
+def demo() -> subprocess.CompletedProcess[str]:
+    return edge_run("--clip", DEMO)
+
+
+@pytest.fixture
+def silent_clip(tmp_path: Path) -> Path:
+    """Four seconds of the demo clip's pictures, without its sound."""
+    return remuxed(tmp_path / "silent.mp4", keep="video")
+
+
+@pytest.fixture
+def sound_clip(tmp_path: Path) -> Path:
+    """The demo clip's sound alone."""
+    return remuxed(tmp_path / "sound.mp4", keep="audio")
+
+
+def remuxed(path: Path, keep: str) -> Path:
+    import av
+
+    with av.open(DEMO) as source, av.open(path, "w") as target:
+        stream = getattr(source.streams, keep)[0]
+        copied = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    return path
+
+
+class TestClip:
+    def test_demo_clip_gives_valid_messages_five_times_a_second(self, demo: subprocess.CompletedProcess[str]) -> None:
+        assert demo.returncode == 0, demo.stderr
+        got = messages(demo.stdout)
+        assert len(got) >= 30
+        assert [message["captured_ns"] for message in got] == [200_000_000 * i for i in range(len(got))]
+        assert got[0]["reason"] == "warming up"
+
+    def test_talking_head_is_seen_and_heard(self, demo: subprocess.CompletedProcess[str]) -> None:
+        got = messages(demo.stdout)
+        assert sum(message["face"] == "ok" for message in got[1:]) >= 0.9 * len(got[1:])
+        assert sum(message["source"] == "audio+video" for message in got) >= 0.5 * len(got)
+        assert any(message["state"] != "unknown" for message in got[:25])
+
+    def test_same_clip_gives_the_same_bytes(self, demo: subprocess.CompletedProcess[str]) -> None:
+        assert edge_run("--clip", DEMO).stdout == demo.stdout
+
+    def test_summary_for_people_goes_to_stderr(self, demo: subprocess.CompletedProcess[str]) -> None:
+        assert "updates" in demo.stderr
+        assert "states" in demo.stderr
+        assert "default" in demo.stderr
+        assert len(demo.stderr.splitlines()) <= 8
+
+    def test_realtime_takes_as_long_as_the_clip_and_states_the_age(self) -> None:
+        start_s = time.monotonic()
+        got = messages(edge_run("--clip", DEMO, "--realtime", "--duration", 3).stdout)
+        assert time.monotonic() - start_s > 3
+        ages_ms = [message["age_ms"] for message in got if message["age_ms"] is not None]
+        assert ages_ms
+        assert all(0 < age_ms < 1_000 for age_ms in ages_ms)
+
+    def test_duration_ends_the_run(self) -> None:
+        assert len(messages(edge_run("--clip", DEMO, "--duration", 2).stdout)) == 11
+
+    def test_clip_without_sound_is_perceived_by_sight(self, silent_clip: Path) -> None:
+        got = messages(edge_run("--clip", silent_clip).stdout)
+        assert {message["source"] for message in got[10:]} == {"video"}
+        assert {message["voice"] for message in got} == {"off"}
+
+    def test_clip_without_pictures_is_perceived_by_ear(self, sound_clip: Path) -> None:
+        got = messages(edge_run("--clip", sound_clip).stdout)
+        assert {message["source"] for message in got} == {"none", "audio"}
+        assert {message["face"] for message in got} == {"off"}
+        assert all((message["confidence"] or 0) <= 0.6 for message in got)
+
+    def test_modality_that_is_not_wanted_is_left_out(self) -> None:
+        got = messages(edge_run("--clip", DEMO, "--no-microphone").stdout)
+        assert {message["source"] for message in got[10:]} == {"video"}
+
+    def test_rotated_camera_is_turned_upright(self, tmp_path: Path) -> None:
+        upside_down = messages(edge_run("--clip", DEMO, "--rotate", 180, "--duration", 3, "--no-microphone").stdout)
+        upright = messages(edge_run("--clip", DEMO, "--duration", 3, "--no-microphone").stdout)
+        assert [m["probabilities"] for m in upside_down] != [m["probabilities"] for m in upright]
+
+    def test_messages_go_to_the_file_asked_for(self, tmp_path: Path) -> None:
+        path = tmp_path / "states.jsonl"
+        assert edge_run("--clip", DEMO, "--duration", 2, "--output", path).stdout == ""
+        assert len(messages(path.read_text())) == 11
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("name", "content", "tells"),
+        [
+            ("missing.mp4", None, "missing.mp4"),
+            ("empty.mp4", b"", "empty"),
+            ("text.mp4", b"this is no film\n" * 50, "text.mp4"),
+            ("noise.mp4", bytes(range(256)) * 200, "noise.mp4"),
+        ],
+    )
+    def test_clip_that_is_none_is_refused(self, tmp_path: Path, name: str, content: bytes | None, tells: str) -> None:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        assert_clear_error(edge_run("--clip", path), status=1, tells=tells)
+
+    def test_truncated_clip_is_perceived_as_far_as_it_goes_and_then_refused(self, tmp_path: Path) -> None:
+        import av
+
+        path = tmp_path / "whole.mkv"
+        with av.open(DEMO) as source, av.open(path, "w") as target:
+            copies = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream]
+                    target.mux(packet)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        result = edge_run("--clip", path)
+        assert_clear_error(result, status=1, tells="whole.mkv")
+        assert len(messages(result.stdout)) >= 10
+
+    @pytest.mark.parametrize(
+        ("arguments", "tells"),
+        [
+            (("--no-camera", "--no-microphone"), "nothing to perceive"),
+            (("--realtime",), "--clip"),
+            (("--roi", "0.5,0,0.2,1"), "expected 0 <= x0 < x1 <= 1"),
+            (("--rotate", "45"), "invalid choice"),
+            (("--duration", "-1"), "positive"),
+            (("--channel", "-1"), "0 or more"),
+            (("--nonsense",), "unrecognized"),
+        ],
+    )
+    def test_wrong_usage_exits_with_2(self, arguments: tuple[str, ...], tells: str) -> None:
+        assert_clear_error(edge_run(*arguments), status=2, tells=tells)
+
+    @pytest.mark.parametrize(("flag", "value"), [("--camera", "97"), ("--camera", "http://127.0.0.1:9/none")])
+    def test_absent_camera_is_refused(self, flag: str, value: str) -> None:
+        result = edge_run(flag, value, "--no-microphone", "--duration", 2)
+        assert_clear_error(result, status=1, tells=value)
+        assert result.stdout == ""
+
+    def test_absent_microphone_is_refused(self) -> None:
+        result = edge_run("--microphone", "no such device", "--no-camera", "--duration", 2)
+        assert_clear_error(result, status=1, tells="no such device")
+
+    def test_channel_that_the_clip_lacks_is_refused(self) -> None:
+        assert_clear_error(edge_run("--clip", DEMO, "--channel", 7), status=1, tells="channel")
+
+    def test_output_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
+        result = edge_run("--clip", DEMO, "--output", tmp_path / "no" / "such" / "folder.jsonl")
+        assert_clear_error(result, status=1, tells="cannot be written")
+
+    def test_full_disk_is_told(self) -> None:
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO)]
+            result = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert_clear_error(result, status=1, tells="No space left")
+
+    @pytest.mark.parametrize(
+        ("damage", "tells"),
+        [
+            (lambda folder: (folder / "head.onnx").unlink(), "head.onnx is missing"),
+            (lambda folder: flip_byte(folder / "visual.onnx"), "SHA-256"),
+            (lambda folder: flip_byte(folder / "manifest.json"), "SHA-256"),
+            (lambda folder: (folder / "manifest.json").unlink(), "holds no manifest.json"),
+        ],
+    )
+    def test_damaged_bundle_is_refused(self, tmp_path: Path, damage: Any, tells: str) -> None:
+        folder = tmp_path / "bundle"
+        folder.mkdir()
+        for file in DEFAULT_BUNDLE.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        damage(folder)
+        assert_clear_error(edge_run("--clip", DEMO, "--bundle", folder), status=1, tells=tells)
+
+
+def flip_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+class TestProcess:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_signal_ends_the_run_after_a_whole_line_with_a_summary(self, number: signal.Signals) -> None:
+        command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO), "--realtime"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            first = [process.stdout.readline() for _ in range(5)]
+            process.send_signal(number)
+            rest, stderr = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert len(messages("".join(first) + rest)) >= 5
+        assert "updates" in stderr
+
+    def test_reader_that_has_seen_enough_is_no_error(self) -> None:
+        command = f"{sys.executable} -m edge.run --clip {DEMO} | head -n 2"
+        result = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert len(messages(result.stdout)) == 2
+        assert "Traceback" not in result.stderr
+        assert "BrokenPipe" not in result.stderr
+
+
+class TestDevices:
+    def test_camera_and_microphone_give_states_from_the_first_moment_on(
+        self, mjpeg_portrait: MjpegCamera, virtual_microphone: VirtualMicrophone, espeak: np.ndarray, tmp_path: Path
+    ) -> None:
+        speech = tmp_path / "speech.wav"
+        with wave.open(str(speech), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(np.tile(espeak, 2).tobytes())
+        command = [sys.executable, "-m", "edge.run", "--camera", mjpeg_portrait.url, "--duration", "7"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            with virtual_microphone.play(speech) as player:
+                rest = process.stdout.read()
+                player.terminate()
+        assert process.returncode == 0
+        got = messages(first + rest)
+        assert (got[0]["reason"], got[0]["engine"]) == ("warming up", "loading")
+        assert got[0]["emitted_ns"] - got[0]["captured_ns"] < 1e9
+        assert {message["source"] for message in got[-10:]} == {"audio+video"}
+        first_state = next(message for message in got if message["state"] != "unknown")
+        assert first_state["captured_ns"] - got[0]["captured_ns"] <= 5e9
+
+    def test_camera_that_is_unplugged_is_told_and_comes_back(self, mjpeg_portrait: MjpegCamera) -> None:
+        command = [sys.executable, "-m", "edge.run", "--camera", mjpeg_portrait.url, "--no-microphone"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            seen: list[dict[str, Any]] = []
+
+            def read_until(condition: Callable[[dict[str, Any]], bool]) -> None:
+                for line in itertools.islice(lines, 150):
+                    seen.append(json.loads(line))
+                    if condition(seen[-1]):
+                        return
+                raise AssertionError(f"not within 30 s; last message {seen[-1]}")
+
+            read_until(lambda message: message["source"] == "video")
+            mjpeg_portrait.stop()
+            read_until(lambda message: message["face"] == "no image" and message["source"] == "none")
+            assert seen[-1]["reason"].endswith("no image from the camera, no microphone in use")
+            mjpeg_portrait.restart()
+            read_until(lambda message: message["source"] == "video")
+            process.send_signal(signal.SIGTERM)
+        assert process.returncode == 0
+
+    def test_devices_are_listed(self, virtual_microphone: VirtualMicrophone) -> None:
+        result = edge_run("--list-devices")
+        assert result.returncode == 0
+        assert "cameras:" in result.stdout
+        assert "cabin_mic" in result.stdout or "default" in result.stdout

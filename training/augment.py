@@ -1,0 +1,116 @@
+"""Random changes of faces and speech that keep the emotion, drawn anew for each use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bundle.features import VideoSpec
+
+
+@dataclass(frozen=True)
+class FaceJitter:
+    """Limits of the random geometry and light of face crops."""
+
+    rotation_rad: float = 0.26
+    scale: float = 0.15
+    shift: float = 0.10  # of the crop's half width
+    gain: float = 0.3  # contrast, as a fraction
+    erase_probability: float = 0.3
+
+
+def jitter_faces(
+    crops: Tensor, spec: VideoSpec, jitter: FaceJitter, generator: torch.Generator, *, flip: bool = True
+) -> Tensor:
+    """Network input from crops with a margin: uint8 (B, size + 2 margin, ...) -> float32 (B, 1, size, size).
+
+    Each crop gets its own rotation, scale, shift, mirror image, contrast and erased rectangle.
+    """
+    count = len(crops)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator) * 2 - 1
+
+    angle, scale = uniform(count) * jitter.rotation_rad, 1 + uniform(count) * jitter.scale
+    scale = scale * spec.size_px / crops.shape[-1]  # a crop of the middle, without the margin
+    mirror = torch.where(uniform(count) < 0, -1.0, 1.0) if flip else torch.ones(count)
+    affine = torch.zeros(count, 2, 3)
+    affine[:, 0, 0], affine[:, 0, 1] = torch.cos(angle) * scale * mirror, -torch.sin(angle) * scale
+    affine[:, 1, 0], affine[:, 1, 1] = torch.sin(angle) * scale * mirror, torch.cos(angle) * scale
+    affine[:, :, 2] = uniform(count, 2) * jitter.shift
+    grid = F.affine_grid(affine, [count, 1, spec.size_px, spec.size_px], align_corners=False)
+    faces = F.grid_sample(crops[:, None].float(), grid, padding_mode="border", align_corners=False)
+    middle = faces.mean((1, 2, 3), keepdim=True)
+    faces = middle + (faces - middle) * (1 + uniform(count, 1, 1, 1) * jitter.gain)
+    _erase(faces, jitter.erase_probability, generator)
+    return (faces - spec.mean) / spec.std
+
+
+def center_faces(crops: Tensor, spec: VideoSpec) -> Tensor:
+    """Network input without any jitter: the middle of crops with a margin, as `preprocess_faces` returns it."""
+    margin = (crops.shape[-1] - spec.size_px) // 2
+    middle = crops[:, None, margin : margin + spec.size_px, margin : margin + spec.size_px]
+    return (middle.float() - spec.mean) / spec.std
+
+
+def _erase(faces: Tensor, probability: float, generator: torch.Generator) -> None:
+    """Fill a random rectangle of some faces with gray, in place: a hand, a phone, the steering wheel."""
+    size = faces.shape[-1]
+    for index in torch.nonzero(torch.rand(len(faces), generator=generator) < probability)[:, 0]:
+        height, width = (int(v) for v in torch.randint(size // 8, size // 2, (2,), generator=generator))
+        top = int(torch.randint(0, size - height, (1,), generator=generator))
+        left = int(torch.randint(0, size - width, (1,), generator=generator))
+        faces[index, :, top : top + height, left : left + width] = 255 * torch.rand(1, generator=generator)
+
+
+def change_speech(wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """A random slice (Chang & Skarbek 2021, 4.4) at another speed and loudness, with or without noise."""
+    import soxr
+
+    changed = wave.astype(np.float32)
+    changed = changed[_random_slice(len(changed), rng)]
+    changed = soxr.resample(changed, 16_000, 16_000 * rng.uniform(0.88, 1.14), quality="LQ")
+    if rng.random() < 0.3:
+        noise_rms = changed.std() * 10 ** (-rng.uniform(10, 30) / 20)
+        changed = changed + rng.standard_normal(len(changed), np.float32) * noise_rms
+    return np.clip(np.rint(changed * rng.uniform(0.5, 1.2)), -32768, 32767).astype(np.int16)
+
+
+def _random_slice(length: int, rng: np.random.Generator) -> slice:
+    """At least 1.1 s and 60 % of the clip, so that it still holds most of the sentence."""
+    shortest = min(length, max(18_000, int(0.6 * length)))
+    kept = int(rng.integers(shortest, length + 1))
+    start = int(rng.integers(0, length - kept + 1))
+    return slice(start, start + kept)
+
+
+def mask_spectrograms(segments: Tensor, generator: torch.Generator) -> None:
+    """SpecAugment (Park et al. 2019), in place: two bands of mels per window, one stretch of time per segment.
+
+    segments : (B, T, 1, mels, columns); masked values become the window's mean.
+    """
+    mels, columns = segments.shape[-2:]
+    fill = segments.mean((1, 2, 3, 4))
+    for window, value in zip(segments, fill, strict=True):
+        for _ in range(2):
+            low, width = _stretch(mels, mels // 5, generator)
+            window[:, :, low : low + width] = value
+        for segment in window:
+            low, width = _stretch(columns, columns // 5, generator)
+            segment[:, :, low : low + width] = value
+
+
+def random_gaps(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """A mask (B, T) that loses a random share of each window's slots, but never the newest."""
+    kept = 0.3 + 0.7 * torch.rand(shape[0], 1, generator=generator)
+    mask = (torch.rand(shape, generator=generator) < kept).float()
+    mask[:, -1] = 1
+    return mask
+
+
+def _stretch(length: int, longest: int, generator: torch.Generator) -> tuple[int, int]:
+    width = int(torch.randint(0, longest, (1,), generator=generator))
+    return int(torch.randint(0, length - width, (1,), generator=generator)), width
