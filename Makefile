@@ -15,7 +15,7 @@ help:
 	@echo "make bench      measure speed on this machine"
 
 run: .venv/runtime
-	$(BIN)/edge-run --clip demo/driver.mp4
+	@$(BIN)/edge-run --clip demo/driver.mp4
 
 test: .venv/dev
 	$(BIN)/python -m pytest
@@ -35,14 +35,14 @@ bench: .venv/dev
 .venv/runtime: setup.py
 	@sh scripts/require_packages.sh $(RUN_PACKAGES)
 	@echo "Installing the runtime into .venv (about 300 MB)..." >&2
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 .venv/dev: .venv/runtime
 	@sh scripts/require_packages.sh $(TEST_PACKAGES)
 	@echo "Installing what training, export and tests need into .venv (about 1 GB)..." >&2
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
 clean:

@@ -32,8 +32,20 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.13",
-    packages=find_packages(include=["bundle*", "kernels*", "perception*", "edge*", "corpora*", "networks*",
-                                    "training*", "calibration*", "export*", "benchmarks*"]),
+    packages=find_packages(
+        include=[
+            "bundle*",
+            "kernels*",
+            "perception*",
+            "edge*",
+            "corpora*",
+            "networks*",
+            "training*",
+            "calibration*",
+            "export*",
+            "benchmarks*",
+        ]
+    ),
     package_data={"bundle": ["default/*"]},
     install_requires=RUNTIME,
     extras_require={"train": TRAIN, "dev": TRAIN + TEST},
@@ -43,6 +55,7 @@ setup(
             "edge-train = training.main:main",
             "edge-evaluate = training.evaluate_main:main",
             "edge-export = export.main:main",
+            "edge-calibrate = calibration.main:main",
             "edge-bench = benchmarks.main:main",
         ]
     },

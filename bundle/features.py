@@ -49,12 +49,8 @@ class AudioSpec:
     power_floor: float = 1e-3  # of standardised power, before the logarithm
 
     def __post_init__(self) -> None:
-        hop, step, segment, statistics = (
-            self.hop_length,
-            self.step_samples,
-            self.segment_samples,
-            self.statistics_samples,
-        )
+        hop, step, segment = self.hop_length, self.step_samples, self.segment_samples
+        statistics = self.statistics_samples
         if not 0 < hop <= step <= segment or step % hop or segment % step or statistics % step:
             raise ArgumentError(
                 f"hop {hop}, step {step}, segment {segment}, statistics {statistics} samples do not nest; "

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +38,8 @@ class Part:
 class Manifest:
     """What a bundle holds and where it comes from.
 
-    system : "mrpn". parts : "visual", "audio", "head". training, results : data, split, figures, free in form.
+    system : "mrpn". parts : "visual", "audio", "head". training, results, calibration : data, split, figures, subjects;
+    free in form. calibration is empty where the bundle has no INT8 files.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Manifest:
     training: Mapping[str, Any]
     results: Mapping[str, Any]
     licence: str
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -110,6 +112,8 @@ def _manifest_from_document(document: Mapping[str, Any]) -> Manifest:
     unknown = [label for label in labels if label not in STATE_OF_EMOTION]
     if unknown or not labels:
         raise ValueError(f"labels {unknown or labels} are not among {sorted(STATE_OF_EMOTION)}")
+    if document["window"]["step_s"] != document["audio"]["step_s"]:
+        raise ValueError("window and audio have another step_s; an update takes one segment")
     return Manifest(
         name=str(document["name"]),
         system=str(document["system"]),
@@ -121,11 +125,12 @@ def _manifest_from_document(document: Mapping[str, Any]) -> Manifest:
         training=dict(document["training"]),
         results=dict(document["results"]),
         licence=str(document["licence"]),
+        calibration=dict(document["calibration"]),
     )
 
 
 def _spec_from_document(spec: type[_Spec], document: Mapping[str, Any]) -> _Spec:
-    names = {field.name for field in fields(spec)}
+    names = {entry.name for entry in fields(spec)}
     if set(document) != names:
         raise ValueError(f"{spec.__name__} has fields {sorted(document)}, expected {sorted(names)}")
     return spec(**document)

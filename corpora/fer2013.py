@@ -5,7 +5,6 @@ Reads the official zip of folders `train/<emotion>/Training_*.jpg`, `test/<emoti
 
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,10 +17,9 @@ from bundle.errors import InputError
 from bundle.features import VideoSpec
 from bundle.labels import FER2013_LABELS
 from kernels import preprocess_faces
-from perception.face import FaceDetection
+from perception.face import Detect
 
 Usage = Literal["Training", "PublicTest", "PrivateTest"]
-Detect = Callable[[npt.NDArray[np.uint8]], list[FaceDetection]]
 SIZE_PX = 48
 MARGIN_PX = 8
 """Around an aligned crop, so that augmentation can shift, scale and turn it without showing an edge."""

@@ -21,7 +21,7 @@ from edge.sources.camera import Camera
 from edge.sources.devices import list_devices
 from edge.sources.microphone import Microphone
 from edge.summary import RunSummary
-from perception.chunks import AudioChunk, Estimate
+from perception.chunks import AudioChunk, Estimate, FaceStatus, VoiceStatus
 from perception.clip import decode_clip, probe_clip
 from perception.mount import CameraMount
 from perception.network import open_network
@@ -71,8 +71,9 @@ def _run(options: Options) -> None:
                 if stop.is_set():
                     break
         finally:
-            step_s = session.manifest.window.step_s
-            print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
+            if summary.count:
+                step_s = session.manifest.window.step_s
+                print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
 
 
 class Session:
@@ -147,10 +148,11 @@ class Session:
             wake.clear()
             perception = loading.result() if loading.done() else None
             image = camera.take() if camera else None
-            if perception and image:
-                perception.push(image)
-            for chunk in microphone.take() if perception and microphone else ():
-                perception.push(chunk)
+            if perception:
+                for chunk in microphone.take() if microphone else ():
+                    perception.push(chunk)
+                if image:
+                    perception.push(image)
             now_ns = time.monotonic_ns()
             if now_ns >= due_ns:
                 number = (now_ns - LATENESS_NS - start_ns) // step_ns  # late updates are left out, not queued
@@ -162,7 +164,8 @@ class Session:
 
     def _warming_up(self, captured_ns: int) -> Estimate:
         """Before the networks are loaded."""
-        face, voice = "no image" if self._camera else "off", "lost" if self._microphone else "off"
+        face: FaceStatus = "no image" if self._camera else "off"
+        voice: VoiceStatus = "lost" if self._microphone else "off"
         return Estimate(captured_ns, None, None, "none", "warming up", face, voice)
 
     def _open_perception(self, start_ns: int) -> Perception:

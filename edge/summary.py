@@ -7,16 +7,18 @@ from edge.message import Message
 
 
 class RunSummary:
-    """Adds up messages; `str()` tells."""
+    """Adds up messages; `count` of them."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._states: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
         self._faces: Counter[str] = Counter()
         self._ages_ms: list[float] = []
-        self._last: Message | None = None
+        self._last: Message = {}
 
     def add(self, message: Message) -> None:
+        self.count += 1
         self._states[message["state"]] += 1
         self._sources[message["source"]] += 1
         self._faces[message["face"]] += 1
@@ -26,10 +28,8 @@ class RunSummary:
         self._last = message
 
     def text(self, step_s: float, elapsed_s: float) -> str:
-        """The summary of messages `step_s` apart that took `elapsed_s` of wall time."""
-        if self._last is None:
-            return "no updates"
-        count = sum(self._states.values())
+        """The summary of one message or more, `step_s` apart, that took `elapsed_s` of wall time."""
+        count = self.count
         states = ", ".join(f"{state} {n * step_s:.1f} s" for state, n in self._states.most_common())
         sources = ", ".join(f"{source} {n / count:.0%}" for source, n in self._sources.most_common())
         lines = [

@@ -19,8 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     bundle.add_argument("--name", help="of the bundle, shown in messages (default: the folder's name)")
     bundle.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     options = parser.parse_args(arguments)
+    name = options.name or options.output.resolve().name
     try:
-        _export_bundle(options.checkpoint, options.output, options.name or options.output.name, options.licence)
+        _export_bundle(options.checkpoint, options.output, name, options.licence)
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-export: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 """Checkpoint to a bundle of ONNX networks, opset 17: what TensorRT 8.5 and later read."""
 
+import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ArtefactError : `path` is no checkpoint of `edge-train`, or of another network.
     """
     try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            saved = torch.load(path, weights_only=True, map_location="cpu")
         network = Mrpn(MrpnConfig(**saved["network"]))
         network.load_state_dict(saved["model"])
         audio, video, window = saved["specs"]
@@ -77,8 +80,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             WindowSpec(**window), training, saved["results"],
         )  # fmt: skip
     except Exception as error:  # torch.load raises whatever the bytes provoke
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):  # whose text advises to run what code the file may hold
+            reason = "no file of plain tensors"
         raise ArtefactError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}); expected mrpn.pt of edge-train."
+            f"{path} cannot be read as a checkpoint ({reason}); expected mrpn.pt of edge-train."
         ) from error
 
 

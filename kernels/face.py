@@ -44,9 +44,7 @@ def similarity_from_eyes(
     across = right - left
     distance = float(np.hypot(*across))
     if not 1 <= distance < np.inf:
-        raise ValueError(
-            f"eyes at {left.tolist()} and {right.tolist()} are {distance:g} px apart; expected 1 px or more."
-        )
+        raise ValueError(f"eyes at {left.tolist()} and {right.tolist()} are {distance:g} px apart; expected >= 1 px.")
     middle = (left + right) / 2
     extent = distance / (1 - 2 * eye_x)  # of the crop, in image pixels
     if mouth is not None:

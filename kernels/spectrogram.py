@@ -76,14 +76,13 @@ class SpectrogramStream:
         self._window = window_function(window, n_fft)
         self._constant_column = np.fft.rfft(self._window)  # the transform of x = 1
         self._mel = mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax) if output == "logmel" else None
-        self._columns = np.zeros((segment // hop_length, n_fft // 2 + 1), np.complex128)
+        self._columns = np.empty((segment // hop_length, n_fft // 2 + 1), np.complex128)
         self._sums = np.zeros((statistics // step, 2), np.int64)
         self.reset()
 
     def reset(self) -> None:
         """Forget all audio: the next segment is complete after `segment` further samples."""
         self._pending = np.zeros(self._n_fft - self._hop, np.int16)
-        self._columns[:] = 0
         self._sums[:] = 0
         self._ticks = 0
 

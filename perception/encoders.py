@@ -1,7 +1,5 @@
 """Chunks to embeddings, each computed once, when its chunk arrives."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -10,12 +8,10 @@ from kernels import SpectrogramStream, preprocess_faces
 from kernels.face import LUMA
 from perception.chunks import AudioChunk, Embedding, FaceStatus, VideoChunk, VoiceStatus
 from perception.engine import Engine
-from perception.face import DriverTracker, FaceDetection
+from perception.face import Detect, DriverTracker
 from perception.mount import CameraMount
 from perception.voice import VoiceActivity
 from perception.windows import SlotWindow
-
-Detect = Callable[[npt.NDArray[np.uint8]], list[FaceDetection]]
 
 STALE_NS = NS_PER_S // 2
 """A device whose newest data are older than this is lost; shorter gaps are normal jitter."""

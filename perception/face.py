@@ -1,6 +1,6 @@
 """Which face is the driver's, and how to frame it: judgement only, on detections that a detector made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,10 @@ class FaceDetection:
         )
         shift = np.array([[1, 0, -margin_px], [0, 1, -margin_px], [0, 0, 1]])
         return framed @ shift
+
+
+Detect = Callable[[npt.NDArray[np.uint8]], list[FaceDetection]]
+"""Faces of an image, uint8 RGB, (H, W, 3)."""
 
 
 class DriverTracker:

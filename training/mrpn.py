@@ -255,8 +255,9 @@ class MrpnTraining:
                 "training": training,
                 "results": results,
             },
-            self.folder / "mrpn.pt",
+            self.folder / "mrpn.partial",
         )
+        (self.folder / "mrpn.partial").replace(self.folder / "mrpn.pt")
 
 
 def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

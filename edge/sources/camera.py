@@ -122,6 +122,9 @@ def _capture_from_source(source: int | str) -> "cv2.VideoCapture":
     """An opened capture; InputError if there is none."""
     import cv2
 
+    cv2.utils.logging.setLogLevel(
+        cv2.utils.logging.LOG_LEVEL_SILENT
+    )  # it would warn on stderr at each attempt to reopen
     name = str(source)
     capture = cv2.VideoCapture()
     if name.isdecimal() or name.startswith("/dev/"):

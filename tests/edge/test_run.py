@@ -16,6 +16,12 @@ import numpy as np
 import pytest
 
 from bundle.manifest import DEFAULT_BUNDLE
+from perception.chunks import AudioChunk, VideoChunk
+from perception.clip import decode_clip
+from perception.face import FaceDetection
+from perception.mediapipe_face import MediaPipeFaceDetector
+from perception.network import open_network
+from tests.uncached import uncached_probs
 from tests.virtual_devices import MjpegCamera, VirtualMicrophone
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,6 +97,22 @@ class TestClip:
     def test_same_clip_gives_the_same_bytes(self, demo: subprocess.CompletedProcess[str]) -> None:
         assert edge_run("--clip", DEMO).stdout == demo.stdout
 
+    def test_every_update_equals_the_uncached_network_on_its_window(
+        self, demo: subprocess.CompletedProcess[str]
+    ) -> None:
+        network, chunks = open_network(DEFAULT_BUNDLE), [*decode_clip(DEMO)]
+        images = [chunk for chunk in chunks if isinstance(chunk, VideoChunk)]
+        wave = np.concatenate([chunk.samples for chunk in chunks if isinstance(chunk, AudioChunk)])
+        detect = detect_once(MediaPipeFaceDetector())
+        compared = 0
+        for number, message in enumerate(messages(demo.stdout)):
+            if message["source"] != "none":
+                expected = uncached_probs(network, wave, images, detect, number, message["source"])
+                got = [message["probabilities"][label] for label in network.labels]
+                np.testing.assert_allclose(got, expected, atol=1e-4)
+                compared += 1
+        assert compared >= 30
+
     def test_summary_for_people_goes_to_stderr(self, demo: subprocess.CompletedProcess[str]) -> None:
         assert "updates" in demo.stderr
         assert "states" in demo.stderr
@@ -132,6 +154,18 @@ class TestClip:
         path = tmp_path / "states.jsonl"
         assert edge_run("--clip", DEMO, "--duration", 2, "--output", path).stdout == ""
         assert len(messages(path.read_text())) == 11
+
+
+def detect_once(detector: MediaPipeFaceDetector) -> Callable[[np.ndarray], list[FaceDetection]]:
+    """Detections of each image, made once: windows share images, and the detector is not what is compared."""
+    found: dict[int, list[FaceDetection]] = {}
+
+    def detect(image: np.ndarray) -> list[FaceDetection]:
+        if id(image) not in found:
+            found[id(image)] = detector.detect(image)
+        return found[id(image)]
+
+    return detect
 
 
 class TestBadInput:

@@ -5,16 +5,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from bundle.features import EMBEDDING, FACE, PROBS, SPECTROGRAM
 from bundle.manifest import DEFAULT_BUNDLE
-from kernels import preprocess_faces, spectrogram_segments
 from perception.chunks import AudioChunk, Estimate, VideoChunk
 from perception.face import FaceDetection
 from perception.network import Network, open_network
 from perception.pipeline import Perception
+from tests.uncached import uncached_probs
 
 STEP_NS = 200_000_000
-OUTPUT = dict(zip(("audio+video", "video", "audio"), PROBS, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -78,35 +76,6 @@ def estimates(
     return result
 
 
-def uncached_probs(network: Network, wave: np.ndarray, scene: Scene, number: int, source: str) -> np.ndarray:
-    """The whole network on the window of update `number`: nothing is kept from earlier windows."""
-    segments = spectrogram_segments(wave[: number * 3_200], **network.audio.stream_options())[-16:]
-    faces = []
-    for slot in range(2 * number - 40, 2 * number):
-        inside = [c for c in scene.images if c.captured_ns // 100_000_000 == slot]
-        found = scene.detect(inside[0].image) if inside else []
-        crop = (
-            preprocess_faces(inside[0].image, [found[0].crop_matrix(network.video)], network.video.size_px)
-            if found
-            else None
-        )
-        faces.append(crop)
-    visual_mask = np.array([[crop is not None for crop in faces]], np.float32)
-    visual = np.zeros((1, 40, network.embedding_sizes["visual"]), np.float32)
-    if visual_mask.any():
-        crops = np.concatenate([crop for crop in faces if crop is not None])
-        visual[visual_mask > 0] = network.engines["visual"].run({FACE: crops})[EMBEDDING]
-    audio_mask = np.zeros((1, 16), np.float32)
-    audio = np.zeros((1, 16, network.embedding_sizes["audio"]), np.float32)
-    if len(segments):
-        audio_mask[0, -len(segments) :] = 1
-        audio[0, -len(segments) :] = network.engines["audio"].run({SPECTROGRAM: segments[:, None]})[EMBEDDING]
-    head = network.engines["head"].run(
-        {"visual_embeddings": visual, "visual_mask": visual_mask, "audio_embeddings": audio, "audio_mask": audio_mask}
-    )
-    return head[OUTPUT[source]][0]
-
-
 @pytest.mark.parametrize("sizes", [(640,), (160, 1, 4_799), (16_000,), (112_000,)])
 def test_every_update_equals_the_uncached_network_whatever_the_chunk_sizes(
     network: Network, speech: np.ndarray, sizes: tuple[int, ...]
@@ -117,7 +86,7 @@ def test_every_update_equals_the_uncached_network_whatever_the_chunk_sizes(
     assert sources == {"none", "video", "audio+video", "audio"}
     for number, estimate in enumerate(got):
         if estimate.probs is not None:
-            expected = uncached_probs(network, speech, scene, number, estimate.source)
+            expected = uncached_probs(network, speech, scene.images, scene.detect, number, estimate.source)
             np.testing.assert_allclose(estimate.probs, expected, atol=1e-4)
 
 
@@ -149,6 +118,16 @@ def test_head_branch_of_the_modality_present_speaks(network: Network, speech: np
     silent = [*audio_chunks(np.zeros_like(speech), endless(640))]
     both = estimates(network, silent, Scene(seconds=4), updates=20)[-1]
     assert (both.source, both.voice, both.face) == ("video", "silent", "ok")
+
+
+def test_newest_sample_is_one_that_was_used(network: Network, speech: np.ndarray) -> None:
+    silent = [*audio_chunks(np.zeros_like(speech), endless(640))]
+    seen = estimates(network, silent, Scene(seconds=4), updates=20)[-1]
+    assert seen.source == "video"
+    assert seen.newest_ns == 3_700_000_000  # the first image of the newest 100 ms, not the sound after it
+    both = estimates(network, [*audio_chunks(speech, endless(640))], Scene(seconds=4), updates=20)[-1]
+    assert both.source == "audio+video"
+    assert both.newest_ns == 3_800_000_000
 
 
 def test_without_face_and_speech_the_reason_says_which_is_missing(network: Network) -> None:

@@ -1,0 +1,89 @@
+"""Feature definitions: consistent with the kernels that follow them, and refused where they cannot be followed."""
+
+import inspect
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+import bundle.features
+from bundle.errors import ArgumentError
+from bundle.features import PROBS, AudioSpec, VideoSpec, WindowSpec
+from kernels import SpectrogramStream, preprocess_faces, similarity_from_eyes
+
+
+def defaults(function):
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        AudioSpec(),
+        AudioSpec(output="logmag", hop_length=64),
+        AudioSpec(output="power", n_fft=256),
+        AudioSpec(segment_s=2.0, n_mels=40, statistics_s=0),
+    ],
+)
+def test_audio_shape_is_that_of_the_stream_it_describes(spec):
+    assert spec.shape == (1, *SpectrogramStream(**spec.stream_options()).shape)
+
+
+def test_kernels_default_to_the_default_definitions():
+    video = asdict(VideoSpec())
+    assert defaults(SpectrogramStream.__init__) == AudioSpec().stream_options()
+    assert video.items() >= {k: v for k, v in defaults(preprocess_faces).items() if k != "gray"}.items()
+    assert video.items() >= {k: v for k, v in defaults(similarity_from_eyes).items() if k != "mouth"}.items()
+
+
+@pytest.mark.parametrize("spec", [AudioSpec(n_mels=40), VideoSpec(size_px=64), WindowSpec(window_s=3.0)])
+def test_definitions_survive_json(spec):
+    assert type(spec)(**json.loads(json.dumps(asdict(spec)))) == spec
+
+
+def test_window_holds_whole_slots():
+    window, audio = WindowSpec(), AudioSpec()
+    assert window.image_slots * window.image_period_s == pytest.approx(window.window_s)
+    first_start_s = window.window_s - audio.segment_s - (window.segment_slots(audio) - 1) * audio.step_s
+    assert first_start_s == pytest.approx(0)
+
+
+def test_window_as_long_as_a_segment_has_one_slot():
+    assert WindowSpec(window_s=1.0).segment_slots(AudioSpec()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hop_length": 6_400},  # longer than a step
+        {"hop_length": 150},
+        {"hop_length": 0},
+        {"hop_length": -160},
+        {"step_s": 0.0},
+        {"step_s": 0.3},
+        {"segment_s": 0.1},  # shorter than a step
+        {"statistics_s": 10.1},
+    ],
+)
+def test_audio_lengths_that_do_not_nest_are_rejected(change):
+    with pytest.raises(ArgumentError, match="do not nest"):
+        replace(AudioSpec(), **change)
+
+
+@pytest.mark.parametrize("change", [{"size_px": 0}, {"supersample": 0}, {"std": 0.0}, {"eye_x": 0.5}, {"eye_x": 0.0}])
+def test_impossible_face_crops_are_rejected(change):
+    with pytest.raises(ArgumentError, match="expected"):
+        replace(VideoSpec(), **change)
+
+
+@pytest.mark.parametrize("change", [{"step_s": 0.25}, {"step_s": 0.0}, {"image_period_s": 0.3}, {"window_s": 0.1}])
+def test_window_lengths_that_do_not_nest_are_rejected(change):
+    with pytest.raises(ArgumentError, match="do not nest"):
+        replace(WindowSpec(), **change)
+
+
+def test_tensor_names_differ():
+    names = [value for name, value in vars(bundle.features).items() if name.isupper() and isinstance(value, str)]
+    assert len(names) == len(set(names)) >= 8
+    assert set(PROBS) <= set(names)

@@ -1,0 +1,249 @@
+"""A bundle comes back as it was written, or not at all."""
+
+import hashlib
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from bundle.errors import ArtefactError
+from bundle.features import AudioSpec, VideoSpec, WindowSpec
+from bundle.labels import RAVDESS_LABELS
+from bundle.manifest import FORMAT, MANIFEST, MANIFEST_HASH, Manifest, Part, read_manifest, write_manifest
+
+FIELDS = ["format", *(field.name for field in fields(Manifest)), "sha256"]
+FREE_IN_FORM = ["training", "results", "calibration"]
+
+MANIFEST_OF_TEST = Manifest(
+    name="Fahrer-Bündel",
+    system="mrpn",
+    labels=RAVDESS_LABELS,
+    audio=AudioSpec(n_mels=40),
+    video=VideoSpec(size_px=32),
+    window=WindowSpec(window_s=3.0),
+    parts={
+        "visual": Part({"float32": "visual.onnx", "int8": "visual.int8.onnx"}, {"face": (1, 32, 32)}, {"e": (16,)}),
+        "head": Part({"float32": "head.onnx"}, {"e": (40, 16), "mask": (40,)}, {"probs": (8,)}),
+    },
+    training={"split": {"held_out": [2, 5]}, "seed": 0},
+    results={"probs_fused": {"uar": 0.5}},
+    licence="CC BY-NC-SA 4.0",
+    calibration={"subjects": [3, 6]},
+)
+
+
+def write_bundle(folder, manifest=MANIFEST_OF_TEST):
+    rng = np.random.default_rng(0)
+    for part in manifest.parts.values():
+        for name in part.files.values():
+            (folder / name).write_bytes(rng.bytes(100))
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_bundle(tmp_path)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rewrite(folder, text):
+    """Replaces the manifest and makes its hash match: what is left to find is the text itself."""
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST_HASH).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n", encoding="ascii")
+
+
+def edit(folder, change):
+    document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    change(document)
+    rewrite(folder, json.dumps(document))
+
+
+def test_manifest_survives_the_round_trip(folder):
+    assert read_manifest(folder) == MANIFEST_OF_TEST
+    assert read_manifest(str(folder)) == MANIFEST_OF_TEST
+
+
+def test_rewritten_by_hand_with_a_matching_hash_it_is_read(folder):
+    edit(folder, lambda document: document.update(name="another"))
+    assert read_manifest(folder) == replace(MANIFEST_OF_TEST, name="another")
+
+
+def test_hashes_are_those_of_sha256sum(folder):
+    assert (folder / MANIFEST_HASH).read_text() == f"{sha256(folder / MANIFEST)}  {MANIFEST}\n"
+    document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert document["sha256"] == {path.name: sha256(path) for path in folder.glob("*.onnx")}
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [(MANIFEST, 29), (MANIFEST_HASH, 1), ("visual.onnx", 7), ("visual.int8.onnx", 7), ("head.onnx", 7)],
+)
+def test_a_flipped_byte_is_caught(folder, name, stride):
+    path = folder / name
+    whole = path.read_bytes()
+    for position in {*range(0, len(whole), stride), len(whole) - 1}:
+        for bits in (0x01, 0x07, 0x20, 0x80):  # 7 turns a line feed into a carriage return
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ bits]) + whole[position + 1 :])
+            with pytest.raises(ArtefactError):
+                read_manifest(folder)
+    path.write_bytes(whole)
+    read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, MANIFEST_HASH, "visual.onnx", "visual.int8.onnx", "head.onnx"])
+@pytest.mark.parametrize(
+    "change", [lambda b: b[:-1], lambda b: b + b"\n", lambda b: b""], ids=["cut", "longer", "empty"]
+)
+def test_a_file_of_another_length_is_caught(folder, name, change):
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ArtefactError, match=name.split(".")[0]):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, MANIFEST_HASH, "visual.onnx", "visual.int8.onnx", "head.onnx"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ArtefactError, match=name.split(".")[0]):
+        read_manifest(folder)
+
+
+def test_a_folder_that_does_not_exist_is_no_bundle(tmp_path):
+    with pytest.raises(ArtefactError, match=f"holds no {MANIFEST}"):
+        read_manifest(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("version", [FORMAT + 1, FORMAT - 1, str(FORMAT), None])
+def test_another_format_is_refused_with_both_versions(folder, version):
+    edit(folder, lambda document: document.update(format=version))
+    with pytest.raises(ArtefactError, match=rf"format {version}; this version reads format {FORMAT}"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_missing_field_is_named(folder, field):
+    edit(folder, lambda document: document.pop(field))
+    with pytest.raises(ArtefactError, match=field):
+        read_manifest(folder)
+
+
+def test_the_file_holds_every_field(folder):
+    assert list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))) == FIELDS
+
+
+@pytest.mark.parametrize("spec", ["audio", "video", "window"])
+def test_a_definition_with_a_missing_or_unknown_number_is_refused(folder, spec):
+    edit(folder, lambda document: document[spec].update(from_the_future=1))
+    with pytest.raises(ArtefactError, match="from_the_future"):
+        read_manifest(folder)
+    edit(folder, lambda document: document[spec].pop("from_the_future"))
+    read_manifest(folder)
+    edit(folder, lambda document: document[spec].popitem())
+    with pytest.raises(ArtefactError, match="Spec has fields"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", [], [1], {}])
+@pytest.mark.parametrize("field", ["labels", "audio", "video", "window", "parts", "sha256", *FREE_IN_FORM])
+def test_a_field_of_another_type_is_refused_or_harmless(folder, field, value):
+    edit(folder, lambda document: document.update({field: value}))
+    if field in FREE_IN_FORM and value in ([], {}):
+        assert getattr(read_manifest(folder), field) == {}
+    elif field == "parts" and value == {}:
+        assert read_manifest(folder).parts == {}
+    else:
+        with pytest.raises(ArtefactError):
+            read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    [
+        ("audio", {"step_s": 0}),
+        ("audio", {"hop_length": 0}),
+        ("audio", {"hop_length": "160"}),
+        ("audio", {"segment_s": float("inf")}),
+        ("audio", {"segment_s": float("nan")}),
+        ("video", {"size_px": 0}),
+        ("video", {"eye_x": None}),
+        ("window", {"image_period_s": 0}),
+        ("window", {"window_s": float("inf")}),
+    ],
+)
+def test_a_definition_that_nobody_can_follow_is_refused(folder, spec, change):
+    edit(folder, lambda document: document[spec].update(change))
+    with pytest.raises(ArtefactError, match="lacks or misstates a field"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("labels", [[], ["happy", "hangry"], "happy", [None]])
+def test_labels_that_have_no_state_are_refused(folder, labels):
+    edit(folder, lambda document: document.update(labels=labels))
+    with pytest.raises(ArtefactError, match="labels"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\x00\x01", "null", "3", "[]", "[1]", '"format"', "true"])
+def test_what_is_no_json_object_is_refused(folder, text):
+    rewrite(folder, text)
+    with pytest.raises(ArtefactError, match="is not a bundle manifest"):
+        read_manifest(folder)
+
+
+def test_bytes_that_are_no_text_are_refused(folder):
+    (folder / MANIFEST).write_bytes(b"\xff\xfe\x00")
+    (folder / MANIFEST_HASH).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
+    with pytest.raises(ArtefactError, match="is not a bundle manifest"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["../outside.onnx", "{parent}/outside.onnx", "sub/inside.onnx", "./visual.onnx", "a/"])
+def test_file_names_that_leave_the_folder_are_refused(tmp_path, name):
+    folder = tmp_path / "bundle"
+    (folder / "sub").mkdir(parents=True)
+    write_bundle(folder)
+    name = name.format(parent=tmp_path)
+    for path in (tmp_path / "outside.onnx", folder / "sub" / "inside.onnx"):
+        path.write_bytes((folder / "visual.onnx").read_bytes())
+
+    def change(document):
+        document["parts"]["visual"]["files"]["float32"] = name
+        document["sha256"][name] = sha256(folder / "visual.onnx")
+
+    edit(folder, change)
+    with pytest.raises(ArtefactError, match="plain names"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "\0"])
+def test_file_names_that_are_no_file_are_refused(folder, name):
+    def change(document):
+        document["parts"]["visual"]["files"]["float32"] = name
+        document["sha256"][name] = sha256(folder / "visual.onnx")
+
+    edit(folder, change)
+    with pytest.raises(ArtefactError):
+        read_manifest(folder)
+
+
+def test_a_part_without_a_float32_file_is_refused(folder):
+    edit(folder, lambda document: document["parts"]["head"].update(files={"int8": "head.onnx"}))
+    with pytest.raises(ArtefactError, match="need a float32 entry"):
+        read_manifest(folder)
+
+
+def test_a_file_without_a_recorded_hash_is_refused(folder):
+    edit(folder, lambda document: document["sha256"].pop("visual.int8.onnx"))
+    with pytest.raises(ArtefactError, match=r"no SHA-256 is recorded for .*visual.int8.onnx"):
+        read_manifest(folder)
+
+
+def test_writing_needs_every_file_it_names(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"\.onnx"):
+        write_manifest(tmp_path, MANIFEST_OF_TEST)
+    assert not (tmp_path / MANIFEST).exists()

@@ -1,0 +1,149 @@
+"""RAVDESS: file names say who speaks how, and the sound is that of the file."""
+
+from collections import Counter
+
+import av
+import numpy as np
+import pytest
+
+from bundle.errors import InputError
+from bundle.labels import RAVDESS_LABELS
+from corpora.folds import RAVDESS_ACTORS
+from corpora.ravdess import RavdessClip, list_ravdess, read_ravdess
+from tests.small_corpora import ravdess_name, write_wav
+
+
+def write_mp4(path, *, sound, picture):
+    """A second of a tone, of gray images, or of both."""
+    tone = np.rint(8_000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
+    gray = np.full((64, 64, 3), 99, np.uint8)
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("aac", rate=16_000, layout="mono") if sound else None
+        video = container.add_stream("mpeg4", rate=10, width=64, height=64, pix_fmt="yuv420p") if picture else None
+        if audio:
+            frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            container.mux(audio.encode(frame) + audio.encode(None))
+        if video:
+            for _ in range(10):
+                container.mux(video.encode(av.VideoFrame.from_ndarray(gray)))
+            container.mux(video.encode(None))
+    return path
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).integers(-9_000, 9_000, samples).astype(np.int16)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Actors 3 and 12 with two emotions each, in their folders."""
+    for actor in (3, 12):
+        for emotion in (3, 8):
+            path = tmp_path / f"Actor_{actor:02}" / f"{ravdess_name(emotion, actor)}.wav"
+            write_wav(path, noise(16_000, seed=10 * actor + emotion))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("code", "label"), list(enumerate(RAVDESS_LABELS, 1)))
+def test_emotion_code_is_the_label(tmp_path, code, label):
+    write_wav(tmp_path / f"{ravdess_name(code, 7)}.wav", noise(100))
+    (clip,) = list_ravdess(tmp_path)
+    assert RAVDESS_LABELS[clip.label] == label
+
+
+def test_clips_are_listed_by_path_with_actor_and_emotion(corpus):
+    found = [(clip.actor, RAVDESS_LABELS[clip.label]) for clip in list_ravdess(corpus)]
+    assert found == [(3, "happy"), (3, "surprised"), (12, "happy"), (12, "surprised")]
+
+
+def test_only_the_actors_asked_for_are_listed(corpus):
+    assert {clip.actor for clip in list_ravdess(corpus, [12])} == {12}
+    assert list_ravdess(corpus, iter([3, 12])) == list_ravdess(corpus)
+
+
+def test_an_actor_without_clips_is_named(corpus):
+    with pytest.raises(InputError, match=r"actors \[5, 24\]"):
+        list_ravdess(corpus, [3, 24, 5])
+
+
+@pytest.mark.parametrize("actors", [None, [1]])
+def test_a_folder_without_speech_is_refused(tmp_path, actors):
+    (tmp_path / "readme.txt").write_text("nothing here")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="no RAVDESS speech"):
+            list_ravdess(folder, actors)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "speech",
+        "03-01-06-01-02-01",
+        "03-01-06-01-02-01-12-01",
+        "03-01-00-01-02-01-12",
+        "03-01-09-01-02-01-12",
+        "03-01-06-01-02-01-00",
+        "03-01-06-01-02-01-25",
+        "03-01-xx-01-02-01-12",
+        "03-01-\u0660\u0663-01-02-01-12",
+    ],
+)
+def test_names_of_other_corpora_are_refused(corpus, name):
+    write_wav(corpus / f"{name}.wav", noise(100))
+    with pytest.raises(InputError, match="is not a RAVDESS name"):
+        list_ravdess(corpus)
+
+
+@pytest.mark.parametrize("name", ["03-02-06-01-02-01-12.wav", "02-01-06-01-02-01-12.mp4", "notes.txt"])
+def test_songs_silent_films_and_other_files_are_passed_over(corpus, name):
+    before = list_ravdess(corpus)
+    (corpus / name).touch()
+    assert list_ravdess(corpus) == before
+
+
+def test_speech_at_16_khz_is_read_sample_by_sample(corpus):
+    clips = read_ravdess(corpus, [3, 12])
+    assert [(clip.actor, clip.label) for clip in clips] == [(3, 2), (3, 7), (12, 2), (12, 7)]
+    for clip in clips:
+        np.testing.assert_array_equal(clip.wave, noise(16_000, seed=10 * clip.actor + clip.label + 1))
+
+
+def test_speech_at_48_khz_is_resampled(tmp_path):
+    tone = np.rint(8_000 * np.sin(2 * np.pi * 500 * np.arange(48_000) / 48_000)).astype(np.int16)
+    path = write_wav(tmp_path / f"{ravdess_name(1, 1)}.wav", tone, 48_000)
+    found = RavdessClip(path, 1, 0).read_speech()
+    expected = 8_000 * np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000)
+    assert found.dtype == np.int16
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found[1_000:-1_000], expected[1_000:-1_000], atol=80)
+
+
+def test_the_official_films_are_read_for_their_sound(tmp_path):
+    write_mp4(tmp_path / "01-01-05-01-02-01-09.mp4", sound=True, picture=True)
+    (clip,) = read_ravdess(tmp_path, [9])
+    assert RAVDESS_LABELS[clip.label] == "angry"
+    assert 15_000 <= len(clip.wave) <= 18_000
+    assert 4_000 < clip.wave[2_000:-3_000].std() < 7_000
+
+
+def test_a_film_that_lost_its_sound_is_named(tmp_path):
+    path = write_mp4(tmp_path / "01-01-05-01-02-01-09.mp4", sound=False, picture=True)
+    with pytest.raises(InputError, match=f"{path.name} has no sound"):
+        read_ravdess(tmp_path, [9])
+
+
+@pytest.mark.data
+def test_the_official_corpus_is_complete(data_folder):
+    clips = list_ravdess(data_folder / "ravdess-speech-16k", RAVDESS_ACTORS)
+    assert Counter(clip.actor for clip in clips) == dict.fromkeys(RAVDESS_ACTORS, 60)
+    emotions = Counter(RAVDESS_LABELS[clip.label] for clip in clips)
+    assert emotions == dict.fromkeys(RAVDESS_LABELS, 192) | {"neutral": 96}  # neutral has no strong intensity
+
+
+@pytest.mark.data
+def test_the_official_clips_last_three_to_six_seconds(data_folder):
+    for clip in list_ravdess(data_folder / "ravdess-speech-16k", [1, 24])[::12]:
+        speech = clip.read_speech()
+        assert 2.8 <= len(speech) / 16_000 <= 6.0
+        assert abs(speech.astype(int)).max() > 300

@@ -1,0 +1,84 @@
+"""A state as a message."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from bundle.labels import RAVDESS_LABELS
+from edge.message import Dropped, Message, message_from_state
+from edge.publishers.jsonl import JsonLinesPublisher
+from edge.summary import RunSummary
+from perception.chunks import Estimate
+from perception.state import StateMachine
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "message.schema.json").read_text())
+
+
+def message(seq: int, probs: np.ndarray | None, captured_ns: int) -> Message:
+    source = "none" if probs is None else "video"
+    newest_ns = None if probs is None else captured_ns - 30_000_000
+    estimate = Estimate(captured_ns, newest_ns, probs, source, "no face in the image", "ok", "off")
+    state = StateMachine(RAVDESS_LABELS).update(estimate)
+    return message_from_state(seq, state, captured_ns + 50_000_000, Dropped(2, 3), "default", "onnxruntime-cpu")
+
+
+SEEN = message(0, np.array([0.02, 0.02, 0.86, 0.02, 0.02, 0.02, 0.02, 0.02], np.float32), 10**9)
+UNSEEN = message(1, None, 2 * 10**9)
+
+
+@pytest.mark.parametrize("got", [SEEN, UNSEEN])
+def test_messages_with_and_without_findings_are_valid(got: Message) -> None:
+    jsonschema.validate(got, SCHEMA)
+
+
+def test_age_is_the_emission_minus_the_newest_sample() -> None:
+    assert SEEN["age_ms"] == 80.0
+    assert UNSEEN["age_ms"] is None
+
+
+def test_every_field_of_the_schema_is_explained() -> None:
+    explained = (Path(__file__).parents[2] / "docs" / "message.md").read_text()
+    assert all(f"`{field}" in explained for field in SCHEMA["required"])
+    assert all(f"dropped.{field}" in explained for field in SCHEMA["properties"]["dropped"]["required"])
+
+
+class Lines:
+    """A stream that counts its flushes."""
+
+    def __init__(self) -> None:
+        self.text, self.flushed = "", 0
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+def test_each_message_is_one_line_that_is_flushed() -> None:
+    lines = Lines()
+    publisher = JsonLinesPublisher(lines)  # type: ignore[arg-type]
+    publisher.publish(SEEN)
+    publisher.publish(UNSEEN)
+    assert [json.loads(line) for line in lines.text.splitlines()] == [SEEN, UNSEEN]
+    assert lines.flushed == 2
+
+
+def test_number_that_is_none_is_never_published() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        JsonLinesPublisher(Lines()).publish({**SEEN, "age_ms": float("nan")})  # type: ignore[arg-type]
+
+
+def test_summary_adds_up() -> None:
+    summary = RunSummary()
+    for got in (SEEN, SEEN, UNSEEN, UNSEEN):
+        summary.add(got)
+    text = summary.text(step_s=0.2, elapsed_s=1.5)
+    assert "4 updates (0.8 s) in 1.5 s" in text
+    assert "unknown 0.8 s" in text
+    assert "video 50%, none 50%" in text
+    assert "median 80 ms" in text
+    assert "2 images, 3 audio samples" in text

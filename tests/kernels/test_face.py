@@ -1,0 +1,204 @@
+"""Face crops: the eyes land where promised, and every pixel is what other implementations say it is."""
+
+import cv2
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kernels import preprocess_faces, similarity_from_eyes
+from kernels.face import LUMA, MOUTH_BELOW_EYES
+
+SIZE = 48
+RAW = {"mean": 0.0, "std": 1.0}
+EYES = ((230.0, 118.0), (257.0, 112.0))  # anywhere in the portrait, a little tilted
+
+coordinates = st.tuples(st.floats(-2_000, 2_000), st.floats(-2_000, 2_000))
+fractions = st.floats(0.1, 0.45)
+
+
+def crop(image, matrix, size=SIZE, **options):
+    return preprocess_faces(image, [matrix], size, **{"supersample": 1, **RAW, **options})[0]
+
+
+def positions(matrix, size):
+    """Image coordinates (x, y) of each crop pixel."""
+    x, y = np.meshgrid(np.arange(size), np.arange(size))
+    return np.tensordot(matrix, np.stack((x, y, np.ones_like(x))), 1)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(left=coordinates, right=coordinates, size=st.integers(16, 256), eye_x=fractions, eye_y=fractions)
+def test_eyes_land_where_promised(left, right, size, eye_x, eye_y):
+    assume(np.hypot(*np.subtract(right, left)) >= 1)
+    matrix = similarity_from_eyes(left, right, size, eye_x=eye_x, eye_y=eye_y)
+    np.testing.assert_allclose(matrix @ (eye_x * size, eye_y * size, 1), left, atol=1e-6)
+    np.testing.assert_allclose(matrix @ ((1 - eye_x) * size, eye_y * size, 1), right, atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(left=coordinates, right=coordinates, mouth=st.none() | coordinates)
+def test_transform_turns_scales_and_shifts_but_neither_shears_nor_mirrors(left, right, mouth):
+    assume(np.hypot(*np.subtract(right, left)) >= 1)
+    (a, b, _), (c, d, _) = similarity_from_eyes(left, right, SIZE, mouth=mouth)
+    assert (a, b) == pytest.approx((d, -c))
+    assert a * d - b * c > 0
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(left=coordinates, right=coordinates, mouth=coordinates)
+def test_with_a_mouth_the_crop_shows_the_wider_of_both_framings(left, right, mouth):
+    across, middle = np.subtract(right, left), np.add(left, right) / 2
+    assume(np.hypot(*across) >= 1)
+    matrix = similarity_from_eyes(left, right, SIZE, mouth=mouth)
+    np.testing.assert_allclose(matrix @ (0.5 * SIZE, 0.40 * SIZE, 1), middle, atol=1e-6)
+    by_eyes = np.hypot(*across) / (1 - 2 * 0.32)
+    by_mouth = np.hypot(*(mouth - middle)) / MOUTH_BELOW_EYES
+    assert np.hypot(*matrix[:, 0]) * SIZE == pytest.approx(max(by_eyes, by_mouth))
+
+
+def test_a_distant_mouth_lands_where_promised():
+    matrix = similarity_from_eyes((90, 50), (110, 50), SIZE, mouth=(100, 120))  # a head turned aside
+    np.testing.assert_allclose(matrix @ (0.5 * SIZE, (0.40 + MOUTH_BELOW_EYES) * SIZE, 1), (100, 120))
+
+
+def test_a_near_mouth_changes_nothing():
+    eyes = (90, 50), (110, 50)
+    np.testing.assert_array_equal(similarity_from_eyes(*eyes, SIZE, mouth=(100, 51)), similarity_from_eyes(*eyes, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((5, 5), (5, 5)),
+        ((5, 5), (5.7, 5.7)),
+        ((np.nan, 5), (50, 5)),
+        ((np.inf, 5), (50, 5)),
+        ((-np.inf, 0), (np.inf, 0)),
+    ],
+)
+def test_eyes_in_one_place_or_nowhere_are_rejected(left, right):
+    with pytest.raises(ValueError, match="expected >= 1 px"):
+        similarity_from_eyes(left, right, SIZE)
+
+
+@pytest.mark.parametrize("mouth", [(np.nan, 60), (np.inf, 60)])
+def test_a_mouth_that_is_nowhere_is_rejected(mouth):
+    with pytest.raises(ValueError, match="expected finite coordinates"):
+        similarity_from_eyes((90, 50), (110, 50), SIZE, mouth=mouth)
+
+
+@pytest.mark.parametrize("size", [32, 48, 150])
+@pytest.mark.parametrize("gray", [True, False])
+def test_crop_equals_opencvs_warp(portrait, size, gray):
+    matrix = np.round(similarity_from_eyes(*EYES, size) * 32) / 32  # OpenCV 4 rounds coordinates to 1/32 px
+    picture = (portrait @ LUMA)[..., None] if gray else portrait.astype(np.float32)
+    expected = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    found = crop(portrait, matrix, size, gray=gray, mean=127.0, std=64.0)
+    expected = (np.atleast_3d(expected).transpose(2, 0, 1) - 127) / 64
+    np.testing.assert_allclose(found, expected, atol=0.05 / 64)
+
+
+@pytest.mark.parametrize("eyes", [EYES, ((20.0, 30.0), (60.0, 20.0)), ((-300.0, 400.0), (700.0, 500.0))])
+def test_crop_equals_scipys_interpolation_out_to_the_black_around_the_image(portrait, eyes):
+    matrix = similarity_from_eyes(*eyes, SIZE)
+    x, y = positions(matrix, SIZE)
+    for found, channel in zip(crop(portrait, matrix, gray=False), portrait.transpose(2, 0, 1), strict=True):
+        expected = scipy.ndimage.map_coordinates(channel.astype(float), (y, x), order=1, mode="grid-constant")
+        np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_supersampled_pixel_is_the_mean_of_samples_within_it(portrait):
+    matrix = similarity_from_eyes(*EYES, SIZE)
+    finer = matrix @ np.array([[1 / 3, 0, -1 / 3], [0, 1 / 3, -1 / 3], [0, 0, 1]])  # pixels a third as large
+    fine = crop(portrait, finer, 3 * SIZE)
+    expected = fine.reshape(1, SIZE, 3, SIZE, 3).mean((2, 4))
+    np.testing.assert_allclose(crop(portrait, matrix, supersample=3), expected, atol=0.05)
+
+
+def test_supersampling_reduces_aliasing():
+    image = np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)
+    matrix = [[8, 0, 3.5], [0, 8, 3.5]]  # a crop pixel is a block of 8 x 8
+    ideal = (image @ LUMA).reshape(SIZE, 8, SIZE, 8).mean((1, 3))
+    errors = [np.std(crop(image, matrix, supersample=n)[0] - ideal) for n in (1, 2, 4)]
+    assert errors[1] < 0.6 * errors[0]
+    assert errors[2] < 0.01
+
+
+def test_image_passes_the_identity_untouched(portrait):
+    found = crop(portrait, [[1, 0, 100], [0, 1, 60]], gray=False)
+    np.testing.assert_array_equal(found, portrait[60 : 60 + SIZE, 100 : 100 + SIZE].transpose(2, 0, 1))
+
+
+def test_crop_turns_with_the_head(portrait):
+    turned = np.ascontiguousarray(np.rot90(portrait))  # (x, y) -> (y, width - 1 - x)
+    eyes = [(y, portrait.shape[1] - 1 - x) for x, y in EYES]
+    found = crop(turned, similarity_from_eyes(*eyes, SIZE), supersample=2)
+    np.testing.assert_allclose(found, crop(portrait, similarity_from_eyes(*EYES, SIZE), supersample=2), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "corner", [(-48, 0), (0, -48), (512, 0), (0, 512), (-10_000, 300), (300, 10_000), (-1_000, -1_000)]
+)
+def test_outside_the_image_it_is_black(portrait, corner):
+    found = crop(portrait, [[1, 0, corner[0]], [0, 1, corner[1]]], mean=127.0, std=64.0)
+    np.testing.assert_array_equal(found, np.float32(-127 / 64))
+
+
+def test_only_what_lies_outside_is_black():
+    white = np.full((30, 20, 3), 255, np.uint8)
+    found = crop(white, [[1, 0, -5], [0, 1, -7]])[0]
+    expected = np.pad(np.full((30, 20), 255.0), ((7, 11), (5, 23)))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_gray_is_the_luma_of_the_colours(portrait):
+    matrix = similarity_from_eyes(*EYES, SIZE)
+    colours = crop(portrait, matrix, gray=False)
+    np.testing.assert_allclose(crop(portrait, matrix)[0], np.tensordot(LUMA, colours, 1), atol=0.01)
+    found = crop(portrait, [[1, 0, 100], [0, 1, 60]])[0]
+    expected = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)[60 : 60 + SIZE, 100 : 100 + SIZE]
+    np.testing.assert_allclose(found, expected, atol=0.51)  # OpenCV rounds
+
+
+def test_values_are_normalised(portrait):
+    matrix = similarity_from_eyes(*EYES, SIZE)
+    found = crop(portrait, matrix, mean=100.0, std=50.0)
+    np.testing.assert_allclose(found * 50 + 100, crop(portrait, matrix), atol=1e-3)
+
+
+@pytest.mark.parametrize("gray", [True, False])
+def test_faces_of_one_image_do_not_mix(portrait, gray):
+    matrices = [similarity_from_eyes(*EYES, SIZE), [[1, 0, 20], [0, 1, 20]], [[3, 1, -40], [-1, 3, 60]]]
+    together = preprocess_faces(portrait, matrices, SIZE, gray=gray)
+    alone = [preprocess_faces(portrait, [matrix], SIZE, gray=gray)[0] for matrix in matrices]
+    np.testing.assert_array_equal(together, alone)
+    assert together.shape == (3, 1 if gray else 3, SIZE, SIZE)
+    assert together.dtype == np.float32
+
+
+def test_no_face_gives_no_crop(portrait):
+    assert preprocess_faces(portrait, np.empty((0, 2, 3)), SIZE).shape == (0, 1, SIZE, SIZE)
+
+
+def test_the_image_is_left_alone(portrait):
+    before = portrait.copy()
+    preprocess_faces(portrait, [similarity_from_eyes(*EYES, SIZE)], SIZE)
+    np.testing.assert_array_equal(portrait, before)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((60, 60), np.uint8), np.zeros((60, 60, 4), np.uint8), np.zeros((60, 60, 3), np.float32)],
+    ids=["gray", "rgba", "float"],
+)
+def test_anything_but_uint8_rgb_is_rejected(image):
+    with pytest.raises(ValueError, match=r"expected uint8 with shape \(H, W, 3\)"):
+        preprocess_faces(image, [[[1, 0, 0], [0, 1, 0]]], SIZE)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 3), (1, 3, 3)])
+def test_matrices_of_another_shape_are_rejected(portrait, shape):
+    with pytest.raises(ValueError, match=r"expected \(n, 2, 3\)"):
+        preprocess_faces(portrait, np.zeros(shape), SIZE)

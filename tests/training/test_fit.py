@@ -1,0 +1,186 @@
+"""The training loop: what an interruption costs is the epoch that it broke, and nothing else."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import training.fit
+from bundle.errors import ArtefactError
+from training.fit import FitConfig, fit
+
+CONFIG = FitConfig(epochs=4, lr=0.02, weight_decay=1e-2)
+STEPS = 3
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Stands for a power cut."""
+
+
+class Run:
+    """A training of a small classifier with dropout and normalisation; it may be interrupted anywhere."""
+
+    def __init__(self, folder, *, uars=None, interrupt_at=None):
+        torch.manual_seed(99)
+        self.model = nn.Sequential(
+            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 2)
+        )  # fmt: skip
+        self.folder, self.uars, self.interrupt_at = folder, uars, interrupt_at
+        self.epochs, self.snapshots = [], []
+
+    def batches(self, epoch):
+        self.epochs.append(epoch)
+        generator = torch.Generator().manual_seed(epoch)
+        for step in range(STEPS):
+            if self.interrupt_at == (epoch, step):
+                raise Interrupted
+            inputs = torch.randn(16, 4, generator=generator)
+            yield inputs, (inputs[:, 0] > 0).long()
+
+    def loss_of(self, batch):
+        return F.cross_entropy(self.model(batch[0]), batch[1])
+
+    def validate(self):
+        epoch = self.epochs[-1]
+        if self.interrupt_at == (epoch, "validate"):
+            raise Interrupted
+        self.snapshots.append(self.state())
+        inputs = torch.randn(400, 4, generator=torch.Generator().manual_seed(5))
+        accuracy = float((self.model(inputs).argmax(1) == (inputs[:, 0] > 0)).float().mean())
+        return {"accuracy": accuracy, "uar": self.uars[epoch] if self.uars else accuracy}
+
+    def state(self):
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def fit(self, config=CONFIG, seed=0):
+        return fit(
+            "small", self.model, self.model.parameters(), self.batches, STEPS, self.loss_of, self.validate,
+            config, seed, self.folder,
+        )  # fmt: skip
+
+
+def assert_same(state, other):
+    assert state.keys() == other.keys()
+    for name in state:
+        assert torch.equal(state[name], other[name]), name
+
+
+@pytest.mark.parametrize("interrupt_at", [(0, 1), (1, 0), (2, 2), (2, "validate"), (3, "validate")])
+def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, interrupt_at):
+    folders = tmp_path / "whole", tmp_path / "broken"
+    for folder in folders:
+        folder.mkdir()
+    whole = Run(folders[0])
+    expected = whole.fit()
+    with pytest.raises(Interrupted):
+        Run(folders[1], interrupt_at=interrupt_at).fit()
+    torch.rand(17)  # another process starts with other random numbers
+    resumed = Run(folders[1])
+    assert resumed.fit() == expected
+    assert resumed.epochs == list(range(interrupt_at[0], CONFIG.epochs))
+    assert_same(resumed.state(), whole.state())
+    assert (folders[0] / "small.csv").read_text() == (folders[1] / "small.csv").read_text()
+    saved = [torch.load(folder / "small.pt", weights_only=True) for folder in folders]
+    assert_same(saved[0]["model"], saved[1]["model"])
+    assert saved[0]["history"] == saved[1]["history"]
+
+
+def test_a_run_interrupted_while_saving_resumes_from_the_epoch_before(tmp_path, monkeypatch):
+    def half_saved(content, path):
+        path.write_bytes(b"half a checkpoint")
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        Run(tmp_path, interrupt_at=(2, 0)).fit()
+    with monkeypatch.context() as patch:
+        patch.setattr(training.fit.torch, "save", half_saved)
+        with pytest.raises(Interrupted):
+            Run(tmp_path).fit()
+    resumed = Run(tmp_path)
+    resumed.fit()
+    assert resumed.epochs == [2, 3]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first, second = Run(tmp_path), Run(tmp_path)
+    assert first.fit() == second.fit()
+    assert second.epochs == []
+    assert_same(first.state(), second.state())
+    assert not second.model.training
+
+
+@pytest.mark.parametrize(
+    ("config", "seed"),
+    [
+        (replace(CONFIG, epochs=5), 0),
+        (replace(CONFIG, lr=0.01), 0),
+        (replace(CONFIG, weight_decay=0.0), 0),
+        (CONFIG, 1),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, config, seed):
+    Run(tmp_path).fit()
+    before = (tmp_path / "small.pt").read_bytes()
+    with pytest.raises(ArtefactError, match="Choose another --output, or delete the file"):
+        Run(tmp_path).fit(config, seed)
+    assert (tmp_path / "small.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("uars", "best"), [([0.2, 0.9, 0.5, 0.1], 1), ([0.5, 0.5, 0.5, 0.4], 2), ([0.9, 0, 0, 0], 0)])
+def test_the_best_epochs_weights_are_left(tmp_path, uars, best):
+    run = Run(tmp_path, uars=uars)
+    figures = run.fit()
+    assert (figures["epoch"], figures["uar"]) == (best, uars[best])
+    assert_same(run.state(), run.snapshots[best])
+    assert not torch.equal(run.state()["0.weight"], run.snapshots[3]["0.weight"])
+
+
+def test_the_best_epoch_is_remembered_over_an_interruption(tmp_path):
+    uars = [0.9, 0.2, 0.3, 0.4]
+    first = Run(tmp_path, uars=uars, interrupt_at=(2, 0))
+    with pytest.raises(Interrupted):
+        first.fit()
+    resumed = Run(tmp_path, uars=uars)
+    assert resumed.fit()["epoch"] == 0
+    assert_same(resumed.state(), first.snapshots[0])
+
+
+def test_what_is_validated_is_in_evaluation_mode_and_what_is_trained_is_not(tmp_path):
+    modes = []
+    run = Run(tmp_path)
+    loss_of, validate = run.loss_of, run.validate
+    run.loss_of = lambda batch: (modes.append(run.model.training), loss_of(batch))[1]
+    run.validate = lambda: (modes.append(run.model.training), validate())[1]
+    run.fit()
+    assert modes == [*[True] * STEPS, False] * CONFIG.epochs
+
+
+def test_training_learns(tmp_path):
+    run = Run(tmp_path)
+    figures = run.fit(FitConfig(epochs=20, lr=0.05, weight_decay=0.0))
+    with (tmp_path / "small.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert figures["accuracy"] > 0.85
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_table_holds_each_epochs_figures(tmp_path):
+    run = Run(tmp_path, uars=[0.1, 0.4, 0.3, 0.2])
+    run.fit()
+    with (tmp_path / "small.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], row["uar"]) for row in rows] == [("0", "0.1"), ("1", "0.4"), ("2", "0.3"), ("3", "0.2")]
+
+
+def test_the_seed_decides_what_dropout_drops(tmp_path):
+    states = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name)
+        run.fit(seed=seed)
+        states.append(run.state())
+    assert_same(states[0], states[1])
+    assert not torch.equal(states[0]["0.weight"], states[2]["0.weight"])

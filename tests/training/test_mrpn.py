@@ -1,0 +1,215 @@
+"""The whole way in small: corpora to checkpoint to bundle to figures, with an interruption on the way."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import training.main
+import training.mrpn
+from bundle.errors import ArtefactError
+from bundle.features import PROBS
+from bundle.manifest import read_manifest, write_manifest
+from corpora.folds import RAVDESS_ACTORS, deployment_split
+from export.main import main as edge_export
+from networks.mrpn import MrpnConfig
+from tests.small_corpora import ravdess_name, write_fer2013, write_wav
+from training.evaluate_main import main as edge_evaluate
+from training.fit import FitConfig
+from training.mrpn import MrpnRecipe, MrpnTraining, mixup
+
+ONE_EPOCH = FitConfig(epochs=1, lr=1e-2, weight_decay=1e-2)
+RECIPE = MrpnRecipe(
+    network=MrpnConfig(visual_width=2, audio_width=2, aggregate_size=8, hidden_size=8),
+    visual=ONE_EPOCH, audio=ONE_EPOCH, fused=ONE_EPOCH,
+)  # fmt: skip
+EMOTIONS = (3, 5)  # happy and angry, as RAVDESS numbers them
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches():
+    """Batches and shares that small corpora can fill."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.mrpn, "FACES_PER_BATCH", 32)
+        patch.setattr(training.mrpn, "CLIPS_PER_BATCH", 8)
+        patch.setattr(training.mrpn, "FER_POOL_FRACTION", 0.85)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, portrait):
+    """Two clips of each actor, and a zip with one face under many lights."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    time_s = np.arange(24_000) / 16_000
+    for actor in RAVDESS_ACTORS:
+        for emotion in EMOTIONS:
+            tone = 5_000 * np.sin(2 * np.pi * (100 * emotion + 5 * actor) * time_s)
+            wave = (tone + rng.normal(0, 500, len(tone))).astype(np.int16)
+            path = folder / "ravdess-speech-16k" / f"Actor_{actor:02}" / f"{ravdess_name(emotion, actor)}.wav"
+            write_wav(path, wave)
+    face = cv2.resize(cv2.cvtColor(portrait[55:195, 155:295], cv2.COLOR_RGB2GRAY), (48, 48)).astype(float)
+
+    def lit(usage, emotion, number):
+        return (face * rng.uniform(0.6, 1.0) + rng.normal(0, 4, face.shape)).clip(0, 255).astype(np.uint8)
+
+    write_fer2013(folder / "fer2013.zip", {"Training": 48, "PublicTest": 24, "PrivateTest": 24}, lit)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """The folder that a training leaves, and the figures that it returns."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, MrpnTraining(RECIPE, data, folder).run()
+
+
+@pytest.fixture(scope="module")
+def bundle(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "small"
+    assert edge_export(["bundle", "--checkpoint", str(trained[0] / "mrpn.pt"), "--output", str(folder)]) == 0
+    return folder
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(state, other):
+    assert state.keys() == other.keys()
+    for name in state:
+        assert torch.equal(state[name], other[name]), name
+
+
+def test_training_reports_each_output_and_leaves_a_checkpoint(trained):
+    folder, results = trained
+    assert list(results) == ["fer2013_private_test", *PROBS]
+    for figures in results.values():
+        assert set(figures) == {"accuracy", "uar", "ece"}
+        assert all(0 <= value <= 1 for value in figures.values())
+    saved = load(folder / "mrpn.pt")
+    assert saved["results"] == results
+    assert len(saved["temperatures"]) == len(PROBS)
+
+
+def test_fused_stage_leaves_the_visual_encoder_as_fer2013_left_it(trained):
+    folder, _ = trained
+    visual = load(folder / "visual.pt")["best"]["model"]
+    visual = {name.removeprefix("0."): value for name, value in visual.items() if name.startswith("0.")}
+    fused = load(folder / "mrpn.pt")["model"]
+    fused = {name.removeprefix("visual."): value for name, value in fused.items() if name.startswith("visual.")}
+    assert_same(visual, fused)
+
+
+def test_fused_stage_goes_on_from_the_audio_stage_and_trains_the_rest(trained):
+    folder, _ = trained
+    audio, fused = load(folder / "audio.pt")["model"], load(folder / "mrpn.pt")["model"]
+    same = {name for name in fused if torch.equal(audio[name], fused[name])}
+    assert {name for name in fused if name.startswith("visual.")} <= same
+    assert not [name for name in same if name.endswith("weight") and not name.startswith("visual.")]
+    untrained = [name for name, value in audio.items() if name.startswith("head.fusion") and "running_mean" in name]
+    assert all(not audio[name].any() and fused[name].any() for name in untrained)
+
+
+def test_faces_of_the_fused_stage_are_not_those_of_the_visual_stage(data, trained):
+    training = MrpnTraining(RECIPE, data, trained[0])
+    faces, pool, rng = training.faces("Training"), training.pool("Training"), np.random.default_rng(0)
+    visual = {image.tobytes() for image in faces.images[~training._in_pool]}
+    dealt = {pool.draw(label, actor, rng).tobytes() for label in range(8) for actor in RAVDESS_ACTORS for _ in range(9)}
+    assert len(visual) > 32
+    assert len(dealt) > 200
+    assert not dealt & visual
+
+
+@pytest.mark.parametrize(
+    ("stage", "survivors"), [("train_audio", ["visual.pt"]), ("predict", ["visual.pt", "audio.pt"])]
+)
+def test_an_interrupted_training_resumes_to_the_same_weights(data, trained, tmp_path, monkeypatch, stage, survivors):
+    folder, results = trained
+    for cache in folder.glob("*.npz"):  # aligning takes most of the time, and is not what is tested
+        (tmp_path / cache.name).hardlink_to(cache)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    owner = MrpnTraining if hasattr(MrpnTraining, stage) else training.mrpn
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, stage, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            MrpnTraining(RECIPE, data, tmp_path).run()
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == sorted(survivors)
+    assert MrpnTraining(RECIPE, data, tmp_path).run() == results
+    assert_same(load(tmp_path / "mrpn.pt")["model"], load(folder / "mrpn.pt")["model"])
+
+
+def test_a_finished_training_only_repeats_its_figures(data, trained):
+    folder, results = trained
+    before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    assert len(before) == 3
+    assert MrpnTraining(RECIPE, data, folder).run() == results
+    assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
+
+
+@pytest.mark.parametrize("change", [{"fold": 1}, {"seed": 1}, {"network": MrpnConfig()}])
+def test_another_recipe_does_not_resume_in_the_same_folder(data, trained, change):
+    folder, _ = trained
+    with pytest.raises(ArtefactError, match=r"recipe\.json"):
+        MrpnTraining(replace(RECIPE, **change), data, folder).run()
+
+
+def test_the_bundle_says_on_whom_it_was_trained(trained, bundle):
+    manifest = read_manifest(bundle)
+    assert manifest.name == "small"
+    assert manifest.results == trained[1]
+    split = manifest.training["split"]
+    assert sorted(actor for side in split.values() for actor in side) == list(RAVDESS_ACTORS)
+    assert tuple(split["held_out"]) == deployment_split(RECIPE.fold).held_out
+    assert (manifest.audio, manifest.video, manifest.window) == RECIPE.specs
+
+
+def test_the_bundle_has_the_figures_that_training_stated(data, trained, bundle, capsys):
+    assert edge_evaluate(["--bundle", str(bundle), "--data", str(data)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == list(PROBS)
+    for name, figures in found.items():
+        assert figures == pytest.approx(trained[1][name], abs=1e-4)
+
+
+def test_a_bundle_that_hides_its_actors_is_not_evaluated(data, bundle, tmp_path, capsys):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    write_manifest(copy, replace(read_manifest(bundle), training={}))
+    assert edge_evaluate(["--bundle", str(copy), "--data", str(data)]) == 1
+    assert "does not say on whom" in capsys.readouterr().err
+
+
+def test_missing_corpora_are_one_line_and_exit_code_one(bundle, tmp_path, capsys):
+    commands = {
+        "edge-evaluate": lambda: edge_evaluate(["--bundle", str(bundle), "--data", str(tmp_path)]),
+        "edge-train": lambda: training.main.main(["--data", str(tmp_path / "no"), "--output", str(tmp_path / "run")]),
+    }
+    for name, command in commands.items():
+        assert command() == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"{name}: ")
+        assert "expected" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_mixup_blends_windows_and_their_labels_alike():
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    labels = torch.tensor([0, 1, 2, 3])
+    batch = {
+        "segments": torch.eye(8)[labels].reshape(4, 1, 1, 8, 1).expand(4, 5, 1, 8, 3),  # a window shows its label
+        "audio_mask": torch.tensor([[0.0, 1, 1, 0, 1]]).repeat(4, 1) * torch.tensor([[1.0], [1], [0], [1]]),
+    }
+    blended = mixup(batch, labels, rng, generator)
+    for slot in range(5):
+        torch.testing.assert_close(blended["segments"][:, slot, 0, :, 0], blended["target"])
+    torch.testing.assert_close(blended["target"].sum(1), torch.ones(4))
+    assert not blended["audio_mask"][2].any()
+    assert (blended["audio_mask"] <= batch["audio_mask"]).all()
