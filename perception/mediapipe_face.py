@@ -1,7 +1,9 @@
 """Faces and eyes with MediaPipe's BlazeFace models, which come inside its wheel."""
 
+import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +39,8 @@ class MediaPipeFaceDetector:
                 f"region of interest is {x0:g},{y0:g},{x1:g},{y1:g}; expected x0,y0,x1,y1 as fractions of the "
                 "image with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1."
             )
-        with warnings.catch_warnings(), native_stderr_silenced():  # protobuf 4.25 and TensorFlow Lite are talkative
+        # protobuf 4.25 and TensorFlow Lite are talkative.
+        with warnings.catch_warnings(), native_stderr_silenced(), _sounddevice_absent():
             warnings.simplefilter("ignore")
             from mediapipe.python.solutions.face_detection import FaceDetection as Model
 
@@ -59,6 +62,22 @@ class MediaPipeFaceDetector:
             if faces:
                 return faces
         return []
+
+
+@contextmanager
+def _sounddevice_absent() -> Iterator[None]:
+    """MediaPipe would import sounddevice if it could, which starts PortAudio for the whole process.
+
+    PortAudio looks for devices when it is started first: a microphone that is plugged in later would not be found.
+    """
+    if "sounddevice" in sys.modules:
+        yield
+        return
+    sys.modules["sounddevice"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["sounddevice"]
 
 
 def _faces(model, region: npt.NDArray[np.uint8], x0: int, y0: int) -> Iterator[FaceDetection]:

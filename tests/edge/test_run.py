@@ -283,6 +283,32 @@ class TestProcess:
         assert "BrokenPipe" not in result.stderr
 
 
+class LiveRun:
+    """edge-run on devices, read line by line; leaving it stops it by SIGTERM and expects success."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "edge.run", *arguments]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    def read_until(self, condition: Callable[[dict[str, Any]], bool], within: int = 100) -> dict[str, Any]:
+        """The first message that meets the condition, among so many: 20 s."""
+        assert self._process.stdout is not None
+        message = {}
+        for line in itertools.islice(self._process.stdout, within):
+            message = json.loads(line)
+            if condition(message):
+                return message
+        raise AssertionError(f"not among {within} messages; the last is {message}")
+
+    def __enter__(self) -> "LiveRun":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.communicate(timeout=10)
+        assert self._process.returncode == 0
+
+
 class TestDevices:
     def test_camera_and_microphone_give_states_from_the_first_moment_on(
         self, mjpeg_portrait: MjpegCamera, virtual_microphone: VirtualMicrophone, espeak: np.ndarray, tmp_path: Path
@@ -307,27 +333,23 @@ class TestDevices:
         assert first_state["captured_ns"] - got[0]["captured_ns"] <= 5e9
 
     def test_camera_that_is_unplugged_is_told_and_comes_back(self, mjpeg_portrait: MjpegCamera) -> None:
-        command = [sys.executable, "-m", "edge.run", "--camera", mjpeg_portrait.url, "--no-microphone"]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            lines = iter(process.stdout.readline, "")
-            seen: list[dict[str, Any]] = []
-
-            def read_until(condition: Callable[[dict[str, Any]], bool]) -> None:
-                for line in itertools.islice(lines, 150):
-                    seen.append(json.loads(line))
-                    if condition(seen[-1]):
-                        return
-                raise AssertionError(f"not within 30 s; last message {seen[-1]}")
-
-            read_until(lambda message: message["source"] == "video")
+        with LiveRun("--camera", mjpeg_portrait.url, "--no-microphone") as run:
+            run.read_until(lambda message: message["source"] == "video")
             mjpeg_portrait.stop()
-            read_until(lambda message: message["face"] == "no image" and message["source"] == "none")
-            assert seen[-1]["reason"].endswith("no image from the camera, no microphone in use")
+            message = run.read_until(lambda message: message["face"] == "no image" and message["source"] == "none")
+            assert message["reason"].endswith("no image from the camera, no microphone in use")
             mjpeg_portrait.restart()
-            read_until(lambda message: message["source"] == "video")
-            process.send_signal(signal.SIGTERM)
-        assert process.returncode == 0
+            run.read_until(lambda message: message["source"] == "video")
+
+    def test_microphone_that_is_unplugged_is_told_and_comes_back(
+        self, mjpeg_portrait: MjpegCamera, virtual_microphone: VirtualMicrophone
+    ) -> None:
+        with LiveRun("--camera", mjpeg_portrait.url) as run:
+            run.read_until(lambda message: message["voice"] == "silent")
+            virtual_microphone.remove()
+            run.read_until(lambda message: message["voice"] == "lost" and message["source"] == "video")
+            virtual_microphone.restore()
+            run.read_until(lambda message: message["voice"] == "silent")
 
     def test_devices_are_listed(self, virtual_microphone: VirtualMicrophone) -> None:
         result = edge_run("--list-devices")

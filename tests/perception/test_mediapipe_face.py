@@ -1,10 +1,16 @@
 """The real face detector on a real portrait."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bundle.errors import ArgumentError
 from perception.mediapipe_face import MediaPipeFaceDetector
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +50,11 @@ def test_region_of_interest_hides_the_passenger_and_keeps_image_coordinates(port
 def test_region_outside_the_image_is_rejected(roi: tuple[float, float, float, float]) -> None:
     with pytest.raises(ArgumentError, match="expected x0,y0,x1,y1 as fractions"):
         MediaPipeFaceDetector(roi)
+
+
+def test_detector_leaves_portaudio_alone() -> None:
+    """Started here, PortAudio would not find a microphone that is plugged in later."""
+    code = "import sys; from perception.mediapipe_face import *; MediaPipeFaceDetector(); print(list(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "mediapipe" in result.stdout
+    assert "sounddevice" not in result.stdout
