@@ -30,7 +30,8 @@ check: .venv/dev
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 bench: .venv/dev
-	$(BIN)/edge-bench
+	$(BIN)/edge-bench kernels
+	$(BIN)/edge-bench runtime
 
 .venv/runtime: setup.py
 	@sh scripts/require_packages.sh $(RUN_PACKAGES)

@@ -23,17 +23,29 @@ class Comparison:
 
 
 def compare(
-    work: str, ours: Callable[[], object], peers: Mapping[str, Callable[[], object]], rounds: int = 30
+    work: str,
+    ours: Callable[[], object],
+    peers: Mapping[str, Callable[[], object]],
+    rounds: int = 30,
+    runs: int = 2,
+    prepare: Callable[[], object] = lambda: None,
 ) -> list[Comparison]:
-    """Time `ours` and each peer in turn, `rounds` times after two that do not count; single-threaded, cache hot."""
+    """Time `ours` and each peer in turn, `rounds` times after two that do not count; single-threaded, cache hot.
+
+    A turn is `runs` runs, of which the first does not count: the others have filled the caches and taught the branch
+    predictor. `prepare` runs before each turn, untimed.
+    """
     contestants = {"": ours, **peers}
     times_us: dict[str, list[float]] = {name: [] for name in contestants}
     for round_ in range(rounds + 2):
         for name, run in contestants.items():
-            start_ns = time.perf_counter_ns()
+            prepare()
             run()
+            start_ns = time.perf_counter_ns()
+            for _ in range(runs - 1):
+                run()
             if round_ >= 2:
-                times_us[name].append((time.perf_counter_ns() - start_ns) / 1e3)
+                times_us[name].append((time.perf_counter_ns() - start_ns) / 1e3 / (runs - 1))
     ours_us = median(times_us[""])
     return [
         Comparison(

@@ -12,21 +12,40 @@ from bundle.manifest import DEFAULT_BUNDLE
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="edge-bench", description="Measure this machine; peers run in the same run.")
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the built-in one)")
-    parser.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
-    options = parser.parse_args(arguments)
-    from benchmarks.runtime import bench_runtime
-
+    options = _parser().parse_args(arguments)
     try:
-        rows = bench_runtime(options.bundle)
+        rows = _rows(options)
     except EdgeEmotionError as error:
         print(f"edge-bench: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"edge-bench: {error}; peers come with pip install 'edge-emotion[dev]'.", file=sys.stderr)
         return 1
     print(_table(rows), file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-bench", description="Measure this machine; peers run in the same run.")
+    subcommands = parser.add_subparsers(dest="subject", required=True)
+    kernels = subcommands.add_parser("kernels", help="spectrograms, against torch, librosa and SciPy")
+    runtime = subcommands.add_parser("runtime", help="an update of the network, against its whole window")
+    runtime.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the built-in one)")
+    for subcommand in (kernels, runtime):
+        subcommand.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
+    return parser
+
+
+def _rows(options: argparse.Namespace) -> list[Comparison]:
+    if options.subject == "kernels":
+        from benchmarks.kernels import bench_kernels
+
+        return list(bench_kernels())
+    from benchmarks.runtime import bench_runtime
+
+    return bench_runtime(options.bundle)
 
 
 def _table(rows: list[Comparison]) -> str:

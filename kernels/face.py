@@ -1,13 +1,24 @@
 """Aligned face crops: a similarity transform that puts the eyes in place, and bilinear sampling through it."""
 
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
 import numpy as np
 import numpy.typing as npt
+
+Backend = Literal["numba", "numpy"]
+Floats = npt.NDArray[np.float64]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of R, G, B in luma: ITU-R BT.601."""
 
 MOUTH_BELOW_EYES = 0.375
 """From between the eyes to the mouth, as a fraction of the crop: the median over FER2013's training images."""
+
+LARGEST_ENTRY = 1e9
+"""Of a transform: far beyond any image, yet float64 still places its samples within 1e-4 px."""
 
 
 def similarity_from_eyes(
@@ -18,7 +29,7 @@ def similarity_from_eyes(
     mouth: npt.ArrayLike | None = None,
     eye_x: float = 0.32,
     eye_y: float = 0.40,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Similarity transform from crop pixels to image pixels, float64 [shape=(2, 3)].
 
     Parameters
@@ -65,66 +76,118 @@ def preprocess_faces(
     *,
     gray: bool = True,
     supersample: int = 2,
-    mean: float = 127.0,
-    std: float = 64.0,
-) -> npt.NDArray[np.float32]:
-    """Aligned, normalised face crops, float32 NCHW [shape=(n, 1 or 3, size, size)], (value - mean) / std.
+    mean: float | Sequence[float] = 127.0,
+    std: float | Sequence[float] = 64.0,
+    dtype: npt.DTypeLike = np.float32,
+    out: npt.NDArray[Any] | None = None,
+    backend: Backend = "numba",
+) -> npt.NDArray[Any]:
+    """Aligned, normalised face crops, NCHW [shape=(n, 1 or 3, size, size)], (value - mean) / std.
 
     Parameters
     ----------
-    image : uint8 RGB, (H, W, 3), 0..255.
+    image : uint8 RGB, (H, W, 3), 0..255; copied if it is not C-contiguous.
     matrices : crop-to-image transforms [shape=(n, 2, 3)] of `similarity_from_eyes`.
+    gray : one channel, luma, instead of R, G, B.
     supersample : samples per crop pixel and axis, averaged; 1 aliases when a large face shrinks.
+    mean, std : of all channels, or of each: three numbers, with gray=False.
+    dtype : np.float32 or np.float16 of the result.
+    out : written and returned, if given; C-contiguous, of the result's dtype and shape.
+    backend : "numba" compiles on its first use, seconds that are cached on disk; "numpy" is the readable reference.
 
     Pixels outside the image are black. Pixel centres are at integer coordinates.
 
     Raises
     ------
-    ValueError : `image` is not uint8 RGB, or `matrices` not [shape=(n, 2, 3)].
+    ValueError : `image` is not uint8 RGB of >= 1 x 1 pixels; `matrices` is not [shape=(n, 2, 3)], or holds a number
+        that is not finite or beyond 1e9; size < 1, supersample < 1 or std <= 0; another `dtype`, `out` or `backend`
+        than said.
 
     Examples
     --------
     >>> image = np.full((90, 90, 3), 191, np.uint8)
-    >>> preprocess_faces(image, [[[1, 0, 20], [0, 1, 20]]], 48).max()
+    >>> preprocess_faces(image, [[[1, 0, 20], [0, 1, 20]]], 48).max().round(6)
     np.float32(1.0)
     """
-    transforms = np.asarray(matrices, float)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image is {image.dtype} with shape {image.shape}; expected uint8 with shape (H, W, 3).")
-    if transforms.ndim != 3 or transforms.shape[1:] != (2, 3):
-        raise ValueError(f"matrices has shape {transforms.shape}; expected (n, 2, 3).")
-    fine = (np.arange(size * supersample) + 0.5) / supersample - 0.5
-    grid = np.stack((*np.meshgrid(fine, fine), np.ones((len(fine), len(fine)))))  # (x, y, 1) of each sample
-    crops = np.empty((len(transforms), 1 if gray else 3, size, size), np.float32)
-    for crop, transform in zip(crops, transforms, strict=True):
-        samples = _bilinear(image, *np.tensordot(transform, grid, 1), gray=gray)
-        pixels = samples.reshape(size, supersample, size, supersample, -1).mean(axis=(1, 3))
-        crop[:] = ((pixels - mean) / std).transpose(2, 0, 1)
+    _check_image(image)
+    transforms = _transforms(matrices)
+    if size < 1 or supersample < 1:
+        raise ValueError(f"size is {size} and supersample {supersample}; expected both >= 1.")
+    weights, bias = _weights_and_bias(gray, _per_channel("mean", mean, gray), _per_channel("std", std, gray))
+    crops = _crops((len(transforms), 1 if gray else 3, size, size), np.dtype(dtype), out)
+    _sampler(backend)(image, transforms, supersample, weights, bias, crops)
     return crops
 
 
-def _bilinear(
-    image: npt.NDArray[np.uint8], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], *, gray: bool
-) -> npt.NDArray[np.float32]:
-    """Bilinear samples of `image` at (x, y), float32 [shape=(*x.shape, 1 or 3)]; black outside."""
-    left, top = int(np.floor(x.min())), int(np.floor(y.min()))
-    right, bottom = int(np.floor(x.max())) + 2, int(np.floor(y.max())) + 2
-    patch = _patch(image, left, top, right, bottom)
-    patch = (patch @ LUMA)[..., None] if gray else patch
-    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
-    across = (x - column).astype(np.float32)[..., None]
-    down = (y - row).astype(np.float32)[..., None]
-    column, row = column - left, row - top
-    upper = patch[row, column] * (1 - across) + patch[row, column + 1] * across
-    lower = patch[row + 1, column] * (1 - across) + patch[row + 1, column + 1] * across
-    return upper * (1 - down) + lower * down
+@lru_cache
+def _sampler(backend: Backend) -> Callable[..., None]:
+    """`sample_faces` of a backend, which is imported when it is first used: Numba takes a while."""
+    if backend == "numba":
+        from kernels.face_cpu import sample_faces
+    elif backend == "numpy":
+        from kernels.face_reference import sample_faces
+    else:
+        raise ValueError(f"backend is {backend!r}; expected 'numba' or 'numpy'.")
+    return sample_faces
 
 
-def _patch(image: npt.NDArray[np.uint8], left: int, top: int, right: int, bottom: int) -> npt.NDArray[np.float32]:
-    """image[top:bottom, left:right] as float32, black where that lies outside."""
-    height, width = image.shape[:2]
-    patch = np.zeros((bottom - top, right - left, 3), np.float32)
-    x0, x1 = min(max(left, 0), width), min(max(right, 0), width)
-    y0, y1 = min(max(top, 0), height), min(max(bottom, 0), height)
-    patch[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
-    return patch
+def _check_image(image: npt.NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"image is {image.dtype} with shape {image.shape}; expected uint8 with shape (H, W, 3). "
+            "Convert it to RGB, 0..255."
+        )
+    if image.size == 0:
+        raise ValueError(f"image has shape {image.shape}; expected H >= 1 and W >= 1. Drop empty images.")
+
+
+def _transforms(matrices: npt.ArrayLike) -> Floats:
+    """`matrices`, checked; a C-contiguous copy."""
+    transforms = np.array(matrices, np.float64, order="C")
+    if transforms.ndim != 3 or transforms.shape[1:] != (2, 3):
+        raise ValueError(
+            f"matrices has shape {transforms.shape}; expected (n, 2, 3). Put the matrix of a single face into a list."
+        )
+    fit = np.abs(transforms) <= LARGEST_ENTRY
+    if not fit.all():
+        raise ValueError(
+            f"matrices holds {transforms[~fit][0]}; expected finite numbers within +-{LARGEST_ENTRY:g}. "
+            "Drop faces without finite landmarks."
+        )
+    return transforms
+
+
+def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tuple[float, ...]:
+    """`values`, checked: one finite number, or with colours one of each channel."""
+    numbers = (values,) if isinstance(values, int | float | np.number) else tuple(values)
+    if len(numbers) != 1 and (gray or len(numbers) != 3):
+        raise ValueError(f"{name} is {values}; expected one number, or with gray=False one or three.")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name} is {values}; expected finite numbers.")
+    return numbers
+
+
+@lru_cache
+def _weights_and_bias(gray: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Weights of R, G and B, and what to add to each channel, both [shape=(3,)]; the first channel may be gray."""
+    deviation = np.array(std)
+    if not (deviation > 0).all():
+        raise ValueError(f"std is {std}; expected > 0.")
+    weights = LUMA if gray else np.ones(3)
+    return weights / deviation, np.zeros(3) - np.array(mean) / deviation
+
+
+def _crops(shape: tuple[int, ...], dtype: np.dtype[Any], out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """`out`, checked, or a new array."""
+    if dtype not in (np.float32, np.float16):
+        raise ValueError(f"dtype is {dtype}; expected float32 or float16. Convert the result to others.")
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.dtype != dtype or out.shape != shape or not (out.flags.c_contiguous and out.flags.writeable):
+        kind = "C-contiguous" if out.flags.c_contiguous else "not C-contiguous"
+        writeable = "writeable" if out.flags.writeable else "read-only"
+        raise ValueError(
+            f"out is {out.dtype} with shape {out.shape}, {kind}, {writeable}; expected {dtype} with shape {shape}, "
+            "C-contiguous, writeable. Pass dtype=out.dtype for another one."
+        )
+    return out

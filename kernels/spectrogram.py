@@ -1,39 +1,74 @@
-"""Spectrogram segments of a stream: each short-time Fourier column is computed once and kept.
+"""Spectrogram segments of a stream, each the same however the audio is cut into chunks.
 
-Two 1-s segments 0.2 s apart share 80 % of their columns, so a tick transforms only what is new. Standardising the
-wave, (x - m) / s, is done after the transform: it is linear, and the transform of a constant is known.
+Two 1-s segments 0.2 s apart share 80 % of their columns; the Numba backend transforms only what is new.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-Output = Literal["logmel", "logmag", "power"]
+from kernels.filters import mel_filterbank, window_function
+from kernels.reference import Moments, ReferenceSpectrogram, mean_and_deviation, sums_of
+from kernels.spec import Edge, Output, SpectrogramSpec, Standardize
+
+__all__ = ["SpectrogramStream", "mel_filterbank", "spectrogram_segments", "window_function"]
+
+Backend = Literal["numba", "numpy"]
+Samples = npt.NDArray[np.int16 | np.float32]
+
+FULL_SCALE = 32_768.0
+"""float32 samples are multiplied by this, so that one `std_floor` serves both kinds of input."""
+
+LOUDEST = 1e6
+"""Limit of |float32 sample|: a million times full scale is no sound, and its power would soon overflow."""
+
+_BUFFERED_STEPS = 16
+
+_SLACK_HOPS = 16
+"""After the newest sample; a backend may read, but not use, what is there."""
+
+
+class Engine(Protocol):
+    """A backend: it turns steps of audio into segments."""
+
+    moments: Moments | None
+
+    def reset(self, *, integer: bool = True) -> None: ...
+
+    def step(self, history: npt.NDArray[np.float32], end: int, out: npt.NDArray[np.float32] | None) -> None: ...
 
 
 class SpectrogramStream:
     """Spectrogram segments from audio pushed in chunks of any size.
 
-    Column c is the transform of the `n_fft` samples that end at sample (c + 1) * hop_length, so no column waits for
-    the future; before the stream's first sample lies silence. The result does not depend on how the audio is cut
-    into chunks.
+    A segment is complete `segment` samples after the start or `reset`, then every `step`. The result does not depend
+    on how the audio is cut into chunks.
 
     Parameters
     ----------
     segment, step : samples per segment and between segment ends; hop_length divides step, step divides segment.
+    window : "hann" or "hamming", periodic.
     output : "logmel", natural log of mel power (HTK mel, triangles of peak 1); "logmag", natural log of magnitude,
-        Nyquist bin dropped; "power", likewise without the logarithm.
-    statistics : samples; mean and standard deviation of the last `statistics` samples up to the segment's end
-        standardise the wave (exact: integer sums). 0: not standardised.
-    std_floor : lower bound of the standard deviation, in units of the input.
+        Nyquist bin dropped; "mag" and "power", likewise without the logarithm.
+    edge : "context": column c is the transform of the `n_fft` samples that end at sample (c + 1) * hop_length of the
+        segment, so the first reach into the sound before it (silence before the stream's first sample).
+        "reflect", "zero": column c is centred on sample c * hop_length, and the segment is mirrored, or followed and
+        preceded by zeros once standardised, as `torch.stft(center=True)` does; its last column is dropped.
+    standardize : "running": the wave is standardised by mean and standard deviation of the last `statistics` samples
+        up to the segment's end, or of all there are; "segment": of the segment's own; "none".
+    statistics : samples; step divides it. 0: not standardised.
+    std_floor : lower bound of the standard deviation in int16 units, also for float32 input: 33 is -60 dBFS.
     power_floor : lower bound of (mel) power before the logarithm.
+    backend : "numba", float32; "numpy", float64, slow: the definition in `kernels.reference`. The first stream with
+        "numba" imports Numba, and compiles for some seconds, once per machine: the result is cached beside this
+        file or, where that is read-only, in the user's cache folder.
 
     Raises
     ------
-    ValueError : hop_length < 1 or > n_fft; lengths that do not divide as said; an unknown `window` or `output`;
-        a mel range that is not within 0..sample_rate / 2.
+    ValueError : hop_length < 1 or > n_fft; odd n_fft; lengths that do not divide as said; segment < n_fft with an
+        edge other than "context"; a floor <= 0; an unknown name; a mel range that is not within 0..sample_rate / 2.
 
     Examples
     --------
@@ -58,58 +93,75 @@ class SpectrogramStream:
         n_mels: int = 64,
         fmin: float = 50.0,
         fmax: float = 8_000.0,
+        edge: Edge = "context",
+        standardize: Standardize = "running",
         statistics: int = 160_000,
         std_floor: float = 33.0,
         power_floor: float = 1e-3,
+        backend: Backend = "numba",
     ) -> None:
-        if not 0 < hop_length <= n_fft:
-            raise ValueError(f"hop_length is {hop_length}; expected 0 < hop_length <= n_fft, {n_fft}.")
-        if not 0 < step <= segment or step % hop_length or segment % step or statistics % step:
-            raise ValueError(
-                f"hop_length {hop_length}, step {step}, segment {segment}, statistics {statistics} do not nest; "
-                "expected hop_length to divide step, and step to divide segment and statistics."
-            )
-        if output not in ("logmel", "logmag", "power"):
-            raise ValueError(f"output is {output!r}; expected 'logmel', 'logmag' or 'power'.")
-        self._step, self._hop, self._n_fft = step, hop_length, n_fft
-        self._output, self._std_floor, self._power_floor = output, std_floor, power_floor
-        self._window = window_function(window, n_fft)
-        self._constant_column = np.fft.rfft(self._window)  # the transform of x = 1
-        self._mel = mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax) if output == "logmel" else None
-        self._columns = np.empty((segment // hop_length, n_fft // 2 + 1), np.complex128)
-        self._sums = np.zeros((statistics // step, 2), np.int64)
+        spec = SpectrogramSpec(
+            sample_rate, n_fft, hop_length, segment, step, window, output, n_mels, fmin, fmax, edge, standardize,
+            statistics, std_floor, power_floor,
+        )  # fmt: skip
+        self._spec, self._engine = spec, _engine(spec, backend)
+        self._shape, self._scaled = (spec.bins, spec.columns), bool(spec.statistics_steps)
+        self._step, self._capacity = spec.step, spec.lookback
+        self._history = np.zeros(self._capacity + _SLACK_HOPS * spec.hop_length, np.float32)
         self.reset()
 
     def reset(self) -> None:
-        """Forget all audio: the next segment is complete after `segment` further samples."""
-        self._pending = np.zeros(self._n_fft - self._hop, np.int16)
-        self._sums[:] = 0
-        self._ticks = 0
+        """Forget all audio: the next segment is complete after `segment` further samples, of either dtype."""
+        self._dtype: np.dtype[Any] | None = None
+        self._done = self._end = self._spec.lookback  # of what `_history` holds: transformed, and written
+        self._history[: self._end] = 0
+        self._missing = self._spec.segment
 
-    def push(self, chunk: npt.NDArray[np.int16]) -> None:
+    def push(self, chunk: Samples) -> None:
         """Append audio.
 
         Parameters
         ----------
-        chunk : int16 ndarray [shape=(n,)], any n, also 0; copied.
+        chunk : int16 or float32 ndarray [shape=(n,)], any n, also 0; copied. float32 has full scale at -1..1; what is
+            not standardised keeps its unit.
 
         Raises
         ------
-        ValueError : another dtype or number of dimensions.
+        ValueError : another dtype or number of dimensions; another dtype than before; a float32 sample that is NaN,
+            infinite or beyond a million. Nothing is appended then.
         """
-        if chunk.dtype != np.int16 or chunk.ndim != 1:
-            raise ValueError(f"chunk is {chunk.dtype} with shape {chunk.shape}; expected int16 with shape (n,).")
-        self._pending = np.concatenate((self._pending, chunk))
+        count = self._checked_length(chunk)
+        if self._end + count > self._capacity:
+            self._make_room(count)
+        samples = self._history[self._end : self._end + count]
+        if chunk.dtype == np.float32 and self._scaled:
+            np.multiply(chunk, FULL_SCALE, out=samples)
+        else:
+            samples[:] = chunk
+        self._end += count
 
-    def tick(self) -> npt.NDArray[np.float32] | None:
-        """Return the next segment, float32 [shape=(bins, columns)], or None until more audio is pushed."""
-        overlap = self._n_fft - self._hop
-        while len(self._pending) >= overlap + self._step:
-            self._advance(self._pending[: overlap + self._step])
-            self._pending = self._pending[self._step :]
-            self._ticks += 1
-            if self._ticks * self._step >= len(self._columns) * self._hop:
-                return self._segment()
+    def tick(self, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32] | None:
+        """Return the next segment, float32 [shape=(bins, columns)], or None until more audio is pushed.
+
+        Parameters
+        ----------
+        out : where to write it: C-contiguous, of that shape. Without it each segment is a new array.
+
+        Raises
+        ------
+        ValueError : `out` has another dtype, shape or layout, or cannot be written to.
+        """
+        if out is not None and (out.dtype != np.float32 or out.shape != self._shape or not out.flags.carray):
+            raise ValueError(f"out is {out.dtype} {out.shape}; expected writeable, C-contiguous float32 {self.shape}.")
+        step = self._step
+        while self._end - self._done >= step:
+            self._done += step
+            self._missing -= step
+            if self._missing <= 0:
+                segment = np.empty(self._shape, np.float32) if out is None else out
+                self._engine.step(self._history, self._done, segment)
+                return segment
+            self._engine.step(self._history, self._done, None)
         return None
 
     def segments(self) -> Iterator[npt.NDArray[np.float32]]:
@@ -120,74 +172,97 @@ class SpectrogramStream:
     @property
     def shape(self) -> tuple[int, int]:
         """(bins, columns) of a segment."""
-        bins = self._n_fft // 2 if self._mel is None else len(self._mel)
-        return bins, len(self._columns)
+        return self._shape
 
-    def _advance(self, samples: npt.NDArray[np.int16]) -> None:
-        """Transform the columns that end in the newest step; `samples` begins with the overlap before it."""
-        frames = np.lib.stride_tricks.sliding_window_view(samples, self._n_fft)[:: self._hop]
-        new = len(frames)
-        self._columns[:-new] = self._columns[new:]
-        self._columns[-new:] = np.fft.rfft(frames * self._window)
-        if len(self._sums):
-            newest = samples[-self._step :].astype(np.int64)
-            self._sums[self._ticks % len(self._sums)] = newest.sum(), (newest * newest).sum()
+    def _pending_segments(self) -> int:
+        """Segments that the audio pushed so far completes, and that `tick` has not yet returned."""
+        steps = (self._end - self._done) // self._spec.step
+        return max(0, steps - max(0, self._missing // self._spec.step - 1))
 
-    def _segment(self) -> npt.NDArray[np.float32]:
-        columns, deviation = self._columns, 1.0
-        if len(self._sums):
-            count = min(self._ticks, len(self._sums)) * self._step
-            total, squares = (int(value) for value in self._sums.sum(axis=0))
-            mean = total / count
-            variance = (count * squares - total * total) / count**2  # exact integers until the division
-            deviation = max(variance**0.5, self._std_floor)
-            columns = columns - mean * self._constant_column
-        power = (columns.real**2 + columns.imag**2) / deviation**2
-        if self._mel is not None:
-            bins = np.log(np.maximum(power @ self._mel.T, self._power_floor))
-        elif self._output == "logmag":
-            bins = 0.5 * np.log(np.maximum(power[:, :-1], self._power_floor))
-        else:
-            bins = power[:, :-1]
-        return np.ascontiguousarray(bins.T, np.float32)
+    def _standardize_by(self, moments: Moments) -> None:
+        """Use these mean and deviation in all segments."""
+        self._engine.moments, self._scaled = moments, True
+
+    def _checked_length(self, chunk: Samples) -> int:
+        """Samples in `chunk`, once sure that it can follow what was pushed before."""
+        if chunk.dtype not in (np.int16, np.float32) or chunk.ndim != 1:
+            raise ValueError(
+                f"chunk is {chunk.dtype} with shape {chunk.shape}; expected int16 or float32 with shape (n,)."
+            )
+        if self._dtype not in (None, chunk.dtype):
+            raise ValueError(f"chunk is {chunk.dtype}, the audio before it {self._dtype}; call reset() in between.")
+        if chunk.dtype == np.float32 and len(chunk) and not (chunk.max() <= LOUDEST and chunk.min() >= -LOUDEST):
+            raise ValueError("chunk holds NaN, infinity or a value beyond a million; expected samples in -1..1.")
+        if self._dtype is None:
+            self._dtype = chunk.dtype
+            self._engine.reset(integer=chunk.dtype == np.int16)
+        return len(chunk)
+
+    def _make_room(self, count: int) -> None:
+        """Drop what no segment needs any more, so that `count` samples can follow."""
+        dropped = self._done - self._spec.lookback
+        kept = self._history[dropped : self._end]
+        if len(kept) + count > self._capacity:
+            self._capacity = max(len(kept) + count, self._spec.lookback + _BUFFERED_STEPS * self._spec.step)
+            self._history = np.zeros(self._capacity + _SLACK_HOPS * self._spec.hop_length, np.float32)
+        self._history[: len(kept)] = kept
+        self._done -= dropped
+        self._end -= dropped
 
 
-def spectrogram_segments(wave: npt.NDArray[np.int16], **options: Any) -> npt.NDArray[np.float32]:
+def spectrogram_segments(
+    wave: Samples,
+    *,
+    standardize: Standardize | Literal["wave"] = "running",
+    out: npt.NDArray[np.float32] | None = None,
+    **options: Any,
+) -> npt.NDArray[np.float32]:
     """All segments of a whole wave, float32 [shape=(segments, bins, columns)]; options of `SpectrogramStream`.
 
-    It iterates the stream, so offline and live features cannot differ. A wave shorter than a segment has none.
+    It iterates the stream, so offline and live features cannot differ; but for standardize="wave", by mean and
+    deviation of the whole wave, which no stream can know. A wave shorter than a segment has no segments.
+
+    Parameters
+    ----------
+    out : where to write them: C-contiguous, of that shape. Large new arrays cost as much as half the work.
 
     Examples
     --------
     >>> spectrogram_segments(np.zeros(16_000 + 3_200, np.int16)).shape
     (2, 64, 100)
     """
-    stream = SpectrogramStream(**options)
+    stream = SpectrogramStream(standardize="none" if standardize == "wave" else standardize, **options)
+    if standardize == "wave" and len(wave):
+        stream._standardize_by(_moments_of(wave, stream._spec.std_floor))
     stream.push(wave)
-    segments = list(stream.segments())
-    return np.stack(segments) if segments else np.empty((0, *stream.shape), np.float32)
+    shape = (stream._pending_segments(), *stream.shape)
+    if out is None:
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}; expected {shape}.")
+    for segment in out:
+        stream.tick(segment)
+    return out
 
 
-def window_function(name: str, length: int) -> npt.NDArray[np.float64]:
-    """Periodic "hann" or "hamming" window (Harris 1978), float64 [shape=(length,)]."""
-    phase = 2 * np.pi * np.arange(length) / length
-    if name == "hann":
-        return 0.5 - 0.5 * np.cos(phase)
-    if name == "hamming":
-        return 0.54 - 0.46 * np.cos(phase)
-    raise ValueError(f"window is {name!r}; expected 'hann' or 'hamming'.")
+def _moments_of(wave: Samples, std_floor: float) -> Moments:
+    """Mean and deviation of a whole wave, in int16 units."""
+    integer = wave.dtype == np.int16
+    samples = wave if integer else wave.astype(np.float64) * FULL_SCALE
+    total, squares = sums_of(samples, integer=integer)
+    mean, deviation = mean_and_deviation(total, squares, len(wave))
+    return mean, max(deviation, std_floor)
 
 
-def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
-    """Triangular mel filters of peak 1 on the HTK scale, float64 [shape=(n_mels, n_fft // 2 + 1)].
+def _engine(spec: SpectrogramSpec, backend: Backend) -> Engine:
+    """The backend that serves `spec`: the fast one is for frames of 512 samples, hops of whole vectors of 16.
 
-    mel = 2595 log10(1 + f / 700) (O'Shaughnessy 1987). Raises ValueError unless 0 <= fmin < fmax <= sample_rate / 2.
+    Whatever else is asked of "numba" is served by the definition: slower, and more exact.
     """
-    if not 0 <= fmin < fmax <= sample_rate / 2:
-        raise ValueError(f"mel range is {fmin}..{fmax} Hz; expected 0 <= fmin < fmax <= {sample_rate / 2:g} Hz.")
-    lowest, highest = (2595 * np.log10(1 + f / 700) for f in (fmin, fmax))
-    edges = 700 * (10 ** (np.linspace(lowest, highest, n_mels + 2) / 2595) - 1)
-    bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return np.maximum(0, np.minimum(rising, falling))
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend is {backend!r}; expected one of {get_args(Backend)}.")
+    if backend == "numpy" or spec.n_fft != 512 or spec.hop_length % 16:
+        return ReferenceSpectrogram(spec)
+    from kernels.spectrogram_cpu import LaneSpectrogram
+
+    return LaneSpectrogram(spec)

@@ -47,6 +47,7 @@ class FaceEncoder:
         self._embeddings = SlotWindow(window.image_slots, window.image_period_ns, width, start_ns)
         self._status: dict[int, FaceStatus] = {}
         self._newest_slot = -1
+        self._crop(np.zeros((1, 1, 3), np.uint8), np.eye(2, 3))  # loads the kernel now, not at the first face
 
     def push(self, chunk: VideoChunk) -> None:
         """Encode the image if it is the first of its period, else drop it: more images do not add information."""
@@ -60,11 +61,7 @@ class FaceEncoder:
             dark = float((image[::8, ::8] @ LUMA).mean()) < DARK_LUMA
             self._status[slot] = "dark" if dark else "lost"
             return
-        video = self._video
-        crop = preprocess_faces(
-            image, [face.crop_matrix(video)], video.size_px,
-            supersample=video.supersample, mean=video.mean, std=video.std,
-        )  # fmt: skip
+        crop = self._crop(image, face.crop_matrix(self._video))
         vector = self._engine.run({FACE: crop})[EMBEDDING][0]
         self._status[slot] = "ok"
         self._embeddings.put(Embedding(vector, chunk.captured_ns))
@@ -89,6 +86,12 @@ class FaceEncoder:
         newest_ns = self.newest_ns(end_slot)
         enough = mask.sum() >= round(self._window.min_face_s / self._window.image_period_s)
         return bool(enough) and newest_ns is not None and now_ns - newest_ns <= FACE_HOLD_NS
+
+    def _crop(self, image: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        video = self._video
+        return preprocess_faces(
+            image, [matrix], video.size_px, supersample=video.supersample, mean=video.mean, std=video.std
+        )
 
 
 class VoiceEncoder:

@@ -89,22 +89,25 @@ def test_a_mouth_that_is_nowhere_is_rejected(mouth):
         similarity_from_eyes((90, 50), (110, 50), SIZE, mouth=mouth)
 
 
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
 @pytest.mark.parametrize("size", [32, 48, 150])
 @pytest.mark.parametrize("gray", [True, False])
-def test_crop_equals_opencvs_warp(portrait, size, gray):
+def test_crop_equals_opencvs_warp(portrait, size, gray, backend):
     matrix = np.round(similarity_from_eyes(*EYES, size) * 32) / 32  # OpenCV 4 rounds coordinates to 1/32 px
     picture = (portrait @ LUMA)[..., None] if gray else portrait.astype(np.float32)
     expected = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    found = crop(portrait, matrix, size, gray=gray, mean=127.0, std=64.0)
+    found = crop(portrait, matrix, size, gray=gray, mean=127.0, std=64.0, backend=backend)
     expected = (np.atleast_3d(expected).transpose(2, 0, 1) - 127) / 64
     np.testing.assert_allclose(found, expected, atol=0.05 / 64)
 
 
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
 @pytest.mark.parametrize("eyes", [EYES, ((20.0, 30.0), (60.0, 20.0)), ((-300.0, 400.0), (700.0, 500.0))])
-def test_crop_equals_scipys_interpolation_out_to_the_black_around_the_image(portrait, eyes):
+def test_crop_equals_scipys_interpolation_out_to_the_black_around_the_image(portrait, eyes, backend):
     matrix = similarity_from_eyes(*eyes, SIZE)
     x, y = positions(matrix, SIZE)
-    for found, channel in zip(crop(portrait, matrix, gray=False), portrait.transpose(2, 0, 1), strict=True):
+    colours = crop(portrait, matrix, gray=False, backend=backend)
+    for found, channel in zip(colours, portrait.transpose(2, 0, 1), strict=True):
         expected = scipy.ndimage.map_coordinates(channel.astype(float), (y, x), order=1, mode="grid-constant")
         np.testing.assert_allclose(found, expected, atol=0.05)
 
@@ -168,6 +171,22 @@ def test_values_are_normalised(portrait):
     np.testing.assert_allclose(found * 50 + 100, crop(portrait, matrix), atol=1e-3)
 
 
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_each_channel_has_its_own_mean_and_std(portrait, backend):
+    matrix, mean, std = similarity_from_eyes(*EYES, SIZE), (124, 116, 104), (58, 57, 59)
+    found = crop(portrait, matrix, gray=False, mean=mean, std=std, backend=backend)
+    expected = (crop(portrait, matrix, gray=False).transpose(1, 2, 0) - mean) / std
+    np.testing.assert_allclose(found.transpose(1, 2, 0), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_crops_are_written_where_the_caller_says(portrait, backend):
+    out = np.empty((1, 1, SIZE, SIZE), np.float16)
+    matrix = similarity_from_eyes(*EYES, SIZE)
+    assert preprocess_faces(portrait, [matrix], SIZE, out=out, dtype=np.float16, backend=backend) is out
+    np.testing.assert_allclose(out, preprocess_faces(portrait, [matrix], SIZE), atol=1e-3)
+
+
 @pytest.mark.parametrize("gray", [True, False])
 def test_faces_of_one_image_do_not_mix(portrait, gray):
     matrices = [similarity_from_eyes(*EYES, SIZE), [[1, 0, 20], [0, 1, 20]], [[3, 1, -40], [-1, 3, 60]]]
@@ -202,3 +221,36 @@ def test_anything_but_uint8_rgb_is_rejected(image):
 def test_matrices_of_another_shape_are_rejected(portrait, shape):
     with pytest.raises(ValueError, match=r"expected \(n, 2, 3\)"):
         preprocess_faces(portrait, np.zeros(shape), SIZE)
+
+
+@pytest.mark.parametrize("entry", [np.nan, np.inf, -np.inf, 1e10])
+def test_matrices_that_are_not_finite_are_rejected(portrait, entry):
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        preprocess_faces(portrait, [[[1, 0, 0], [0, entry, 0]]], SIZE)
+
+
+@pytest.mark.parametrize("shape", [(0, 60, 3), (60, 0, 3)])
+def test_an_empty_image_is_rejected(shape):
+    with pytest.raises(ValueError, match="expected H >= 1 and W >= 1"):
+        preprocess_faces(np.zeros(shape, np.uint8), [[[1, 0, 0], [0, 1, 0]]], SIZE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "expected both >= 1"),
+        ({"supersample": 0}, "expected both >= 1"),
+        ({"mean": (1, 2, 3)}, "mean is .* expected one number"),
+        ({"gray": False, "std": (1, 2)}, "std is .* expected one number, or with gray=False one or three"),
+        ({"mean": np.nan}, "mean is nan; expected finite numbers"),
+        ({"std": 0}, "expected > 0"),
+        ({"dtype": np.float64}, "expected float32 or float16"),
+        ({"backend": "cuda"}, "expected 'numba' or 'numpy'"),
+        ({"out": np.empty((1, 3, SIZE, SIZE), np.float32)}, "expected float32 with shape"),
+        ({"out": np.empty((1, 1, SIZE, SIZE))}, "expected float32 with shape"),
+        ({"out": np.empty((1, 1, SIZE, 2 * SIZE), np.float32)[..., ::2]}, "not C-contiguous"),
+    ],
+)
+def test_arguments_outside_their_range_are_rejected(portrait, options, message):
+    with pytest.raises(ValueError, match=message):
+        preprocess_faces(**{"image": portrait, "matrices": [[[1, 0, 0], [0, 1, 0]]], "size": SIZE, **options})

@@ -1,16 +1,34 @@
 """Spectrogram segments are what their definition says, whatever is pushed and however it is cut."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.signal
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import SpectrogramStream, mel_filterbank, spectrogram_segments
 from kernels.spectrogram import window_function
+from kernels.spectrogram_cpu import _compiled_step
 
 RATE = 16_000
 SHORT = {"segment": 3_200, "step": 1_600, "statistics": 4_800}  # of the same kind as the defaults, but soon tested
+OUTPUTS = ["logmel", "logmag", "mag", "power"]
+BACKENDS = ["numba", "numpy"]
+
+SPECS = {
+    "MRPN": {"hop_length": 64},
+    "Mocanu": {"hop_length": 160, "window": "hamming"},  # 32 ms every 10 ms
+    "PANNs": {"hop_length": 160, "n_mels": 64, "fmin": 50.0, "fmax": 8_000.0},
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    return request.param
 
 
 def sound(seconds, *, level=3_000.0, offset=0.0, seed=0):
@@ -28,32 +46,84 @@ def mel_by_definition(n_fft, n_mels, fmin, fmax):
     return np.stack([np.interp(np.fft.rfftfreq(n_fft, 1 / RATE), edges[m : m + 3], (0, 1, 0)) for m in range(n_mels)])
 
 
-def segments_by_definition(
-    wave, *, output="logmel", window="hann", n_fft=512, hop_length=160, segment=16_000, step=3_200, n_mels=64,
-    fmin=50.0, fmax=8_000.0, statistics=160_000, std_floor=33.0, power_floor=1e-3,
-):  # fmt: skip
-    """Each segment by itself: standardise all up to its end, transform that with SciPy, take the newest columns."""
+def power_by_scipy(wave, end, columns, *, window, n_fft, hop_length):
+    """Power of the newest columns of all up to `end`, before which all is silence."""
     transform = scipy.signal.ShortTimeFFT(scipy.signal.get_window(window, n_fft), hop_length, RATE, phase_shift=None)
     lead = -(-n_fft // 2 // hop_length)  # hops of silence, after which SciPy's slices begin where the frames do
-    silence = np.zeros(n_fft // 2 + lead * hop_length)
+    last = end // hop_length + lead
+    return np.abs(transform.stft(wave[: n_fft // 2 + lead * hop_length + end], last + 1 - columns, last + 1)) ** 2
+
+
+def power_by_torch(segment, columns, *, window, n_fft, hop_length, edge):
+    spectrum = torch.stft(
+        torch.from_numpy(segment), n_fft, hop_length, window=torch.from_numpy(scipy.signal.get_window(window, n_fft)),
+        center=True, pad_mode="reflect" if edge == "reflect" else "constant", return_complex=True,
+    )  # fmt: skip
+    return np.abs(spectrum.numpy()[:, :columns]) ** 2
+
+
+def segments_by_definition(
+    wave, *, output="logmel", window="hann", n_fft=512, hop_length=160, segment=16_000, step=3_200, n_mels=64,
+    fmin=50.0, fmax=8_000.0, edge="context", standardize="running", statistics=160_000, std_floor=33.0,
+    power_floor=1e-3,
+):  # fmt: skip
+    """Each segment by itself: standardise all up to its end, transform that with SciPy or torch."""
+    frame = {"window": window, "n_fft": n_fft, "hop_length": hop_length}
+    columns = segment // hop_length
+    silence = np.zeros(n_fft // 2 + -(-n_fft // 2 // hop_length) * hop_length)
     segments = []
     for end in range(segment, len(wave) + 1, step):
-        recent = wave[max(0, end - statistics) : end].astype(float)
-        mean, deviation = (recent.mean(), max(recent.std(), std_floor)) if statistics else (0.0, 1.0)
-        standardised = (np.concatenate((silence, wave[:end])) - mean) / deviation
-        last = end // hop_length + lead
-        power = np.abs(transform.stft(standardised, last + 1 - segment // hop_length, last + 1)) ** 2
+        recent = {"running": wave[max(0, end - statistics) : end], "segment": wave[end - segment : end], "wave": wave}
+        mean, deviation = 0.0, 1.0
+        if standardize != "none" and statistics:
+            known = recent[standardize].astype(float)
+            mean, deviation = known.mean(), max(known.std(), std_floor)
+        if edge == "context":
+            standardised = (np.concatenate((silence, wave[:end])) - mean) / deviation
+            power = power_by_scipy(standardised, end, columns, **frame)
+        else:
+            power = power_by_torch((wave[end - segment : end] - mean) / deviation, columns, edge=edge, **frame)
         if output == "logmel":
             power = mel_by_definition(n_fft, n_mels, fmin, fmax) @ power
             segments.append(np.log(np.maximum(power, power_floor)))
         elif output == "logmag":
             segments.append(np.log(np.sqrt(np.maximum(power[:-1], power_floor))))
         else:
-            segments.append(power[:-1])
+            segments.append(power[:-1] if output == "power" else np.sqrt(power[:-1]))
     return np.stack(segments)
 
 
-@pytest.mark.parametrize("output", ["logmel", "logmag", "power"])
+def magnitudes(segments, output):
+    """What the output's logarithm or square was made of."""
+    segments = np.asarray(segments, float)
+    if output == "mag":
+        return segments
+    return np.sqrt(segments) if output == "power" else np.exp(segments if output == "logmag" else segments / 2)
+
+
+def assert_close(found, expected, output, backend):
+    """float32 is held to the loudest bin, before the logarithm; the float64 reference to each value."""
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    if backend == "numpy":
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+    else:
+        loudest = magnitudes(expected, output).max()
+        np.testing.assert_allclose(magnitudes(found, output), magnitudes(expected, output), rtol=0, atol=1e-5 * loudest)
+
+
+@pytest.mark.parametrize("standardize", ["running", "segment", "none", "wave"])
+@pytest.mark.parametrize("edge", ["context", "reflect", "zero"])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("name", SPECS)
+def test_every_combination_follows_its_definition(name, output, edge, standardize, backend):
+    options = {**SPECS[name], "output": output, "edge": edge, "standardize": standardize, "statistics": 9_600}
+    wave = sound(1.4, offset=500.0)
+    found = spectrogram_segments(wave, backend=backend, **options)
+    assert_close(found, segments_by_definition(wave, **options), output, backend)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(
     "options",
     [
@@ -62,20 +132,23 @@ def segments_by_definition(
         {"n_fft": 400, "window": "hamming", "n_mels": 40, "fmin": 0.0, "fmax": 7_000.0},
         {"statistics": 0, "power_floor": 1.0},
         {"n_fft": 160},  # frames that do not overlap
+        {"n_fft": 400, "edge": "reflect"},
+        {"hop_length": 16, "edge": "zero"},
+        {"hop_length": 512, "segment": 10_240, "step": 5_120, "statistics": 10_240, "edge": "reflect"},
+        {"fmin": 0.0, "n_mels": 40},  # mel bands that hold the bins a constant touches
+        {"fmin": 0.0, "n_mels": 200},  # and bands before them that hold no bin
         {**SHORT, "segment": 1_600},  # segments that do not overlap
         SHORT,
     ],
     ids=str,
 )
-def test_segments_follow_their_definition(output, options):
+def test_segments_follow_their_definition(output, options, backend):
     wave = sound(1.85, offset=500.0)
-    found = spectrogram_segments(wave, output=output, **options)
-    np.testing.assert_allclose(found, segments_by_definition(wave, output=output, **options), rtol=2e-6, atol=2e-6)
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
+    found = spectrogram_segments(wave, output=output, backend=backend, **options)
+    assert_close(found, segments_by_definition(wave, output=output, **options), output, backend)
 
 
-@pytest.mark.parametrize("output", ["logmel", "logmag", "power"])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(
     "wave",
     [
@@ -86,125 +159,138 @@ def test_segments_follow_their_definition(output, options):
     ],
     ids=["quiet", "clipped", "offset", "late"],
 )
-def test_extreme_sound_follows_the_definition(output, wave):
-    found = spectrogram_segments(wave, output=output)
-    np.testing.assert_allclose(found, segments_by_definition(wave, output=output), rtol=2e-6, atol=2e-6)
+def test_extreme_sound_follows_the_definition(output, wave, backend):
+    found = spectrogram_segments(wave, output=output, backend=backend)
+    assert_close(found, segments_by_definition(wave, output=output), output, backend)
 
 
-def test_statistics_are_those_of_the_last_ten_seconds():
+def test_statistics_are_those_of_the_last_ten_seconds(backend):
     wave = sound(11.2)
     wave[: RATE // 2] = 20_000  # within ten seconds of the first segments' ends, not of the last ones'
-    found = spectrogram_segments(wave)
-    np.testing.assert_allclose(found, segments_by_definition(wave), rtol=2e-6, atol=2e-6)
+    found = spectrogram_segments(wave, backend=backend)
+    assert_close(found, segments_by_definition(wave), "logmel", backend)
 
 
-def test_sound_older_than_the_statistics_and_the_overlap_has_no_influence():
+def test_sound_older_than_the_statistics_and_the_overlap_has_no_influence(backend):
     wave = sound(11.0)
     other = wave.copy()
     other[:RATE] = 12_345  # the last segment ends at 11 s
-    found, others = spectrogram_segments(wave), spectrogram_segments(other)
+    found, others = (spectrogram_segments(each, backend=backend) for each in (wave, other))
     np.testing.assert_array_equal(found[-1], others[-1])
     assert not np.array_equal(found[-2], others[-2])  # 10 s before its end lie 0.2 s of the difference
 
 
-def test_deviation_is_exact_on_a_large_offset():
+def test_deviation_is_exact_on_a_large_offset(backend):
     wave = np.full(11 * RATE, 32_000, np.int16)
     wave[1::2] += 1  # deviation 0.5, mean 32000.5
-    options = {"output": "power", "std_floor": 1e-9}
+    options = {"output": "power", "std_floor": 1e-9, "backend": backend}
     found = spectrogram_segments(wave, **options)[-1]
     exact = spectrogram_segments(np.where(wave == 32_000, -1, 1).astype(np.int16), statistics=0, **options)[-1]
-    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-6 * exact.max())
 
 
 @pytest.mark.parametrize("factor", [2, -1])
-def test_loudness_and_polarity_do_not_matter(factor):
+def test_loudness_and_polarity_do_not_matter(backend, factor):
     wave = sound(1.2)
-    found, others = spectrogram_segments(wave), spectrogram_segments(factor * wave)
-    np.testing.assert_allclose(others, found, rtol=1e-6, atol=1e-6)
+    found, others = (spectrogram_segments(each, backend=backend) for each in (wave, factor * wave))
+    assert_close(others, found, "logmel", backend)
 
 
-def test_noise_under_the_floor_of_the_deviation_is_not_amplified():
-    quiet = spectrogram_segments(sound(1.0, level=8.0), output="power")
-    quieter = spectrogram_segments(sound(1.0, level=4.0), output="power")
+def test_noise_under_the_floor_of_the_deviation_is_not_amplified(backend):
+    quiet = spectrogram_segments(sound(1.0, level=8.0), output="power", backend=backend)
+    quieter = spectrogram_segments(sound(1.0, level=4.0), output="power", backend=backend)
     assert quieter.sum() < 0.5 * quiet.sum()
 
 
-@pytest.mark.parametrize("output", ["logmel", "logmag", "power"])
-def test_silence_is_the_floor(output):
-    floor = {"logmel": np.log(0.01), "logmag": np.log(0.1), "power": 0.0}[output]
-    found = spectrogram_segments(np.zeros(12 * RATE, np.int16), output=output, power_floor=0.01)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_silence_is_the_floor(backend, output):
+    floor = {"logmel": np.log(0.01), "logmag": np.log(0.1), "mag": 0.0, "power": 0.0}[output]
+    found = spectrogram_segments(np.zeros(12 * RATE, np.int16), output=output, power_floor=0.01, backend=backend)
     np.testing.assert_allclose(found, floor, rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [1, 32_767, -32_768])
-def test_a_constant_is_silence_once_the_frames_lie_within_it(value):
-    found = spectrogram_segments(np.full(11 * RATE, value, np.int16))
+def test_a_constant_is_silence_once_the_frames_lie_within_it(backend, value):
+    found = spectrogram_segments(np.full(11 * RATE, value, np.int16), backend=backend)
     np.testing.assert_allclose(found[1:], np.log(1e-3), rtol=1e-6)
 
 
-def test_the_newest_sample_is_in_the_newest_column_only():
+def test_the_newest_sample_is_in_the_newest_column_only(backend):
     wave = np.zeros(RATE, np.int16)
-    found = spectrogram_segments(wave, output="power", statistics=0, window="hamming")
+    found = spectrogram_segments(wave, output="power", statistics=0, window="hamming", backend=backend)
     wave[-1] = 1_000
-    clicked = spectrogram_segments(wave, output="power", statistics=0, window="hamming")
+    clicked = spectrogram_segments(wave, output="power", statistics=0, window="hamming", backend=backend)
     changed = (clicked != found).any((0, 1))
     assert changed.tolist() == [False] * 99 + [True]
 
 
-def test_the_oldest_columns_hold_the_real_past():
+def test_the_oldest_columns_hold_the_real_past(backend):
     wave = np.zeros(RATE + 3_200, np.int16)
     wave[3_199] = 1_000  # the last sample before the second segment
-    first, second = spectrogram_segments(wave, output="power", statistics=0)
+    first, second = spectrogram_segments(wave, output="power", statistics=0, backend=backend)
     energetic = second.any(0)
     assert energetic.tolist() == [True] * 3 + [False] * 97  # 512 samples reach back over three columns of 160
     np.testing.assert_array_equal(second[:, :80], first[:, 20:])
 
 
-def test_the_future_has_no_influence():
+def test_the_future_has_no_influence(backend):
     wave = sound(2.0)
-    whole = spectrogram_segments(wave)
+    whole = spectrogram_segments(wave, backend=backend)
     for count, end in enumerate(range(RATE, len(wave), 3_200), 1):
-        np.testing.assert_array_equal(spectrogram_segments(wave[:end]), whole[:count])
+        np.testing.assert_array_equal(spectrogram_segments(wave[:end], backend=backend), whole[:count])
 
 
-def test_a_tone_is_loudest_in_the_bin_of_its_frequency():
+def test_a_tone_is_loudest_in_the_bin_of_its_frequency(backend):
     wave = np.rint(10_000 * np.sin(2 * np.pi * 1_000 * np.arange(RATE) / RATE)).astype(np.int16)
-    magnitudes, mels = (spectrogram_segments(wave, output=output)[0] for output in ("logmag", "logmel"))
+    magnitudes, mels = (
+        spectrogram_segments(wave, output=output, backend=backend)[0] for output in ("logmag", "logmel")
+    )
     assert set(magnitudes[:, 4:].argmax(0)) == {1_000 * 512 // RATE}
     peak = mel_by_definition(512, 64, 50.0, 8_000.0)[:, 32].argmax()
     assert set(mels[:, 4:].argmax(0)) == {peak}
 
 
 WAVE = sound(0.7, offset=200.0)
-WHOLE = spectrogram_segments(WAVE, **SHORT)
+FLOAT_WAVE = (WAVE / 40_000).astype(np.float32)
+CASES = [
+    {"backend": "numpy"},
+    {"backend": "numba"},
+    {"backend": "numba", "output": "logmag", "hop_length": 64, "edge": "reflect", "segment": 6_400, "step": 3_200},
+    {"backend": "numba", "output": "mag", "hop_length": 32, "edge": "zero", "standardize": "none"},
+]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.parametrize("options", CASES, ids=str)
+@pytest.mark.parametrize("wave", [WAVE, FLOAT_WAVE], ids=["int16", "float32"])
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(cuts=st.lists(st.integers(0, len(WAVE)), max_size=40), at_once=st.booleans())
-def test_any_chunking_gives_bit_identical_segments(cuts, at_once):
-    stream, found = SpectrogramStream(**SHORT), []
-    for chunk in np.split(WAVE, sorted(cuts)):  # equal cuts make empty chunks
+def test_any_chunking_gives_bit_identical_segments(wave, options, cuts, at_once):
+    options = {**SHORT, "statistics": 3_200, **options}
+    stream, found = SpectrogramStream(**options), []
+    for chunk in np.split(wave, sorted(cuts)):  # equal cuts make empty chunks
         stream.push(chunk)
         if not at_once:
             found += stream.segments()
     found += stream.segments()
-    np.testing.assert_array_equal(np.stack(found), WHOLE)
+    np.testing.assert_array_equal(np.stack(found), spectrogram_segments(wave, **options))
 
 
-def test_a_segment_comes_with_its_last_sample_and_once():
-    stream = SpectrogramStream(**SHORT)
+def test_a_segment_comes_with_its_last_sample_and_once(backend):
+    whole = spectrogram_segments(WAVE, **SHORT, backend=backend)
+    stream = SpectrogramStream(**SHORT, backend=backend)
     stream.push(WAVE[:3_199])
     assert stream.tick() is None
     stream.push(WAVE[3_199:3_200])
-    np.testing.assert_array_equal(stream.tick(), WHOLE[0])
+    np.testing.assert_array_equal(stream.tick(), whole[0])
     assert stream.tick() is None
     stream.push(WAVE[3_200:4_800])
-    np.testing.assert_array_equal(stream.tick(), WHOLE[1])
+    np.testing.assert_array_equal(stream.tick(), whole[1])
     assert stream.tick() is None
 
 
-def test_pushed_audio_and_returned_segments_are_the_callers():
-    stream, buffer = SpectrogramStream(**SHORT), np.empty(800, np.int16)
+def test_pushed_audio_and_returned_segments_are_the_callers(backend):
+    whole = spectrogram_segments(WAVE, **SHORT, backend=backend)
+    stream, buffer = SpectrogramStream(**SHORT, backend=backend), np.empty(800, np.int16)
     found = []
     for start in range(0, len(WAVE), 800):
         buffer[:] = WAVE[start : start + 800]
@@ -213,26 +299,27 @@ def test_pushed_audio_and_returned_segments_are_the_callers():
         for segment in stream.segments():
             found.append(segment.copy())
             segment[:] = 0
-    np.testing.assert_array_equal(np.stack(found), WHOLE)
+    np.testing.assert_array_equal(np.stack(found), whole)
 
 
-def test_after_a_reset_nothing_is_left():
-    stream = SpectrogramStream(**SHORT)
+def test_after_a_reset_nothing_is_left(backend):
+    whole = spectrogram_segments(WAVE, **SHORT, backend=backend)
+    stream = SpectrogramStream(**SHORT, backend=backend)
     stream.push(sound(0.61, seed=1))
     assert len(list(stream.segments())) == 5
     stream.reset()
     stream.push(WAVE)
-    np.testing.assert_array_equal(np.stack(list(stream.segments())), WHOLE)
+    np.testing.assert_array_equal(np.stack(list(stream.segments())), whole)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 15_999])
-def test_a_wave_shorter_than_a_segment_has_none(samples):
-    assert spectrogram_segments(np.zeros(samples, np.int16)).shape == (0, 64, 100)
+def test_a_wave_shorter_than_a_segment_has_none(backend, samples):
+    assert spectrogram_segments(np.zeros(samples, np.int16), backend=backend).shape == (0, 64, 100)
 
 
-@pytest.mark.parametrize("output", ["logmel", "logmag", "power"])
-def test_shape_is_known_before_any_audio(output):
-    stream = SpectrogramStream(output=output, n_mels=40)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_shape_is_known_before_any_audio(backend, output):
+    stream = SpectrogramStream(output=output, n_mels=40, backend=backend)
     shape = stream.shape
     stream.push(np.zeros(RATE, np.int16))
     assert stream.tick().shape == shape
@@ -241,7 +328,8 @@ def test_shape_is_known_before_any_audio(output):
 @pytest.mark.parametrize(
     "chunk",
     [
-        np.zeros(10, np.float32),
+        np.zeros(10),
+        np.zeros(10, ">i2"),
         np.zeros(10, np.int32),
         np.zeros(10, np.uint16),
         np.zeros((10, 1), np.int16),
@@ -249,9 +337,115 @@ def test_shape_is_known_before_any_audio(output):
     ],
     ids=lambda chunk: f"{chunk.dtype}{chunk.shape}",
 )
-def test_anything_but_mono_int16_is_rejected(chunk):
-    with pytest.raises(ValueError, match=r"expected int16 with shape \(n,\)"):
+def test_anything_but_mono_int16_or_float32_is_rejected(chunk):
+    with pytest.raises(ValueError, match=r"expected int16 or float32 with shape \(n,\)"):
         SpectrogramStream().push(chunk)
+
+
+@pytest.mark.parametrize("standardize", ["running", "segment", "wave"])
+def test_float32_and_int16_sound_the_same_once_standardised(backend, standardize):
+    wave = sound(1.4, offset=300.0)
+    found = spectrogram_segments((wave / 32_768).astype(np.float32), standardize=standardize, backend=backend)
+    assert_close(found, spectrogram_segments(wave, standardize=standardize, backend=backend), "logmel", backend)
+
+
+def test_float32_keeps_its_unit_if_not_standardised(backend):
+    wave, options = sound(1.0), {"output": "mag", "standardize": "none", "backend": backend}
+    found = spectrogram_segments((wave / 32_768).astype(np.float32), **options)
+    np.testing.assert_allclose(found * 32_768, spectrogram_segments(wave, **options), rtol=1e-6, atol=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 2e6])
+@pytest.mark.parametrize("position", [0, 5, 9])
+def test_a_sample_that_is_no_sound_is_rejected_and_leaves_the_stream_as_it_was(backend, value, position):
+    stream, chunk = SpectrogramStream(**SHORT, backend=backend), np.zeros(10, np.float32)
+    chunk[position] = value
+    stream.push(FLOAT_WAVE[:2_000])
+    with pytest.raises(ValueError, match="NaN, infinity"):
+        stream.push(chunk)
+    stream.push(FLOAT_WAVE[2_000:])
+    found = np.stack(list(stream.segments()))
+    np.testing.assert_array_equal(found, spectrogram_segments(FLOAT_WAVE, **SHORT, backend=backend))
+
+
+def test_dtype_may_change_after_a_reset_only(backend):
+    stream = SpectrogramStream(**SHORT, backend=backend)
+    stream.push(FLOAT_WAVE)
+    with pytest.raises(ValueError, match="call reset"):
+        stream.push(WAVE)
+    stream.reset()
+    stream.push(WAVE)
+    found = np.stack(list(stream.segments()))
+    np.testing.assert_array_equal(found, spectrogram_segments(WAVE, **SHORT, backend=backend))
+
+
+@pytest.mark.parametrize("wave", [WAVE, FLOAT_WAVE], ids=["int16", "float32"])
+def test_strided_audio_is_accepted(backend, wave):
+    stereo = np.stack((wave, -wave), axis=1)
+    found = spectrogram_segments(stereo[:, 0], **SHORT, backend=backend)
+    np.testing.assert_array_equal(found, spectrogram_segments(wave, **SHORT, backend=backend))
+
+
+def test_quiet_sound_on_a_large_offset_is_not_lost(backend):
+    wave = sound(1.2, level=10.0, offset=-30_000.37)
+    found = spectrogram_segments(wave, output="mag", standardize="segment", std_floor=1e-3, backend=backend)[1]
+    expected = segments_by_definition(wave, output="mag", standardize="segment", std_floor=1e-3)[1]
+    assert_close(found, expected, "mag", backend)
+
+
+def test_segments_are_written_to_the_callers_memory(backend):
+    stream, out = SpectrogramStream(**SHORT, backend=backend), np.empty((64, 20), np.float32)
+    stream.push(WAVE)
+    assert stream.tick(out) is out
+    whole = np.empty((6, 64, 20), np.float32)
+    assert spectrogram_segments(WAVE, **SHORT, backend=backend, out=whole) is whole
+    np.testing.assert_array_equal(out, whole[0])
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.empty((64, 20)),
+        np.empty((64, 21), np.float32),
+        np.empty((20, 64), np.float32).T,
+        np.frombuffer(bytes(5_120), np.float32).reshape(64, 20),
+    ],
+    ids=["f8", "21", "T", "read-only"],
+)
+def test_memory_of_another_kind_is_rejected(backend, out):
+    stream = SpectrogramStream(**SHORT, backend=backend)
+    with pytest.raises(ValueError, match="expected writeable, C-contiguous float32"):
+        stream.tick(out)
+
+
+def test_memory_for_another_number_of_segments_is_rejected(backend):
+    with pytest.raises(ValueError, match=r"expected \(6, 64, 20\)"):
+        spectrogram_segments(WAVE, **SHORT, backend=backend, out=np.empty((5, 64, 20), np.float32))
+
+
+def test_a_long_stream_stays_exact(backend):
+    """Long enough for kept columns and samples to be moved back to their memory's beginning, repeatedly."""
+    wave = sound(20.0, offset=100.0)
+    options = {"hop_length": 64, "output": "mag", "segment": 1_600, "step": 320, "statistics": 1_600}
+    stream = SpectrogramStream(**options, backend=backend)
+    streamed = []
+    for chunk in np.array_split(wave, 333):
+        stream.push(chunk)
+        streamed += stream.segments()
+    assert_close(np.stack(streamed), segments_by_definition(wave, **options), "mag", backend)
+
+
+def test_one_compilation_serves_all_options_and_inputs():
+    for options in ({}, {"std_floor": 1, "power_floor": 1}, {"output": "mag", "edge": "zero"}, {"standardize": "none"}):
+        for wave in (WAVE, FLOAT_WAVE):
+            spectrogram_segments(wave, **{**SHORT, **options})
+    assert len(_compiled_step().signatures) == 1
+
+
+@pytest.mark.parametrize("statement", ["import kernels", "import edge.run"])
+def test_importing_does_not_import_numba(statement):
+    code = f"{statement}; import sys; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_hop_longer_than_frame_is_rejected():
@@ -279,8 +473,28 @@ def test_lengths_that_do_not_nest_are_rejected(options):
         SpectrogramStream(**options)
 
 
-@pytest.mark.parametrize("options", [{"output": "mfcc"}, {"window": "kaiser"}])
-def test_unknown_output_and_window_are_rejected(options):
+@pytest.mark.parametrize("floor", [{"std_floor": 0.0}, {"power_floor": 0.0}, {"std_floor": np.nan}])
+def test_floors_that_bound_nothing_are_rejected(floor):
+    with pytest.raises(ValueError, match="expected both above 0"):
+        SpectrogramStream(**floor)
+
+
+def test_a_segment_shorter_than_a_frame_has_no_edges_to_mirror():
+    with pytest.raises(ValueError, match="expected >= n_fft"):
+        SpectrogramStream(segment=480, step=480, statistics=480, edge="reflect")
+
+
+@pytest.mark.parametrize("n_fft", [511, 513])
+def test_odd_frames_are_rejected(n_fft):
+    with pytest.raises(ValueError, match="even n_fft"):
+        SpectrogramStream(n_fft=n_fft)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"output": "mfcc"}, {"window": "kaiser"}, {"edge": "wrap"}, {"standardize": "wave"}, {"backend": "cuda"}],
+)
+def test_unknown_names_are_rejected(options):
     with pytest.raises(ValueError, match=next(iter(options.values()))):
         SpectrogramStream(**options)
 
