@@ -35,14 +35,14 @@ bench: .venv/dev
 
 .venv/runtime: setup.py
 	@sh scripts/require_packages.sh $(RUN_PACKAGES)
-	@echo "Installing the runtime into .venv (about 300 MB)..." >&2
+	@echo "Installing the runtime into .venv (1.4 GB on disk; MediaPipe brings most of it)..." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 .venv/dev: .venv/runtime
 	@sh scripts/require_packages.sh $(TEST_PACKAGES)
-	@echo "Installing what training, export and tests need into .venv (about 1 GB)..." >&2
+	@echo "Installing what training, export and tests need into .venv (1 GB more)..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 

@@ -1,1 +1,1 @@
-"""Devices, threads, GPU engines and publishers: what makes a runtime of perception."""
+"""Devices, threads and publishers: what makes a runtime of perception."""

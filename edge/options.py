@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,17 +99,19 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return value
+    with suppress(ValueError):
+        value = float(text)
+        if 0 < value < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
 
 
 def _region(text: str) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise argparse.ArgumentTypeError(f"{text}: expected 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
-    return x0, y0, x1, y1
+    with suppress(ValueError):
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+        if 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1:
+            return x0, y0, x1, y1
+    raise argparse.ArgumentTypeError(f"{text}: expected X0,Y0,X1,Y1 with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
 
 
 def _version() -> str:

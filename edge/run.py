@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-run: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before or after the run; within it, a signal ends it in order
+        return 130
     return 0
 
 
@@ -57,11 +60,12 @@ def _run(options: Options) -> None:
     summary, started_s = RunSummary(), time.monotonic()
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signals())
-        publisher = JsonLinesPublisher(stack.enter_context(_output(options.output)))
-        state = StateMachine(session.manifest.labels)
         estimates = session.clip(options.clip, stop) if options.clip else session.live(stop, stack)
+        first = next(estimates)  # opens the source: an output is not emptied for nothing
+        publisher = JsonLinesPublisher(stack.enter_context(_output(options)))
+        state = StateMachine(session.manifest.labels)
         try:
-            for seq, estimate in enumerate(estimates):
+            for seq, estimate in enumerate(chain((first,), estimates)):
                 message = message_from_state(
                     seq, state.update(estimate), session.clock_ns(estimate), session.dropped(),
                     session.manifest.name, session.engine,
@@ -108,18 +112,23 @@ class Session:
         origin_ns = time.monotonic_ns()
         if self.options.realtime:
             self.clock_ns = lambda _: time.monotonic_ns() - origin_ns
+
+        def wait_until(elapsed_ns: int) -> None:
+            if self.options.realtime:
+                stop.wait((origin_ns + elapsed_ns - time.monotonic_ns()) / NS_PER_S)
+
         step_ns, number, newest_ns = self.manifest.window.step_ns, 1, 0
         truncated = None
         try:
             for chunk in chunks:
                 due_ns = chunk.end_ns() if isinstance(chunk, AudioChunk) else chunk.captured_ns
-                if self.options.realtime:
-                    stop.wait((origin_ns + due_ns - time.monotonic_ns()) / NS_PER_S)
                 while number * step_ns + CLIP_LATENESS_NS < due_ns and not self._is_over(number * step_ns):
+                    wait_until(number * step_ns + CLIP_LATENESS_NS)
                     yield perception.estimate(number)
                     number += 1
                 if self._is_over(number * step_ns):
                     return
+                wait_until(due_ns)
                 perception.push(chunk)
                 newest_ns = max(newest_ns, due_ns)
         except InputError as error:
@@ -193,10 +202,15 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
+def _output(options: Options) -> Iterator[TextIO]:
+    path = options.output
     if path is None:
+        if sys.stdout is None:
+            raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
         yield sys.stdout
         return
+    if options.clip and path.exists() and path.samefile(options.clip):
+        raise InputError(f"--output {path} is the clip itself. Choose another file.")
     try:
         file = path.open("w", encoding="utf-8")
     except OSError as error:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import ArgumentError, InputError
+from bundle.features import NS_PER_S
 from perception.chunks import AudioChunk, VideoChunk
 from perception.resample import SAMPLE_RATE_HZ, Resampler
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame
     from av.container import InputContainer
 
-NS_PER_S = 1_000_000_000
 NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE_HZ
 CHUNK_SAMPLES = 640  # 40 ms
 JUMP_NS = 20_000_000  # FLV and Matroska round timestamps to 1 ms, and recorders let them wander by several

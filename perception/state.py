@@ -8,7 +8,7 @@ import numpy.typing as npt
 from bundle.errors import ArgumentError
 from bundle.features import NS_PER_S
 from bundle.labels import VALENCE_AROUSAL, state_indices
-from perception.chunks import EmotionState, Estimate
+from perception.chunks import EmotionState, Estimate, Source
 
 AUDIO_ONLY_CAP = 0.6
 """Highest confidence of a state that only the microphone vouches for: it may be the radio or a passenger."""
@@ -55,6 +55,7 @@ class StateMachine:
         self._since_ns: int | None = None
         self._probs: npt.NDArray[np.float64] | None = None
         self._probs_ns = 0
+        self._source: Source = "none"  # of the newest estimate that had probabilities
         self._candidate = "unknown"
         self._candidate_ns = 0
 
@@ -64,8 +65,10 @@ class StateMachine:
         if self._since_ns is None:
             self._since_ns = now_ns
         if estimate.probs is not None:
+            self._source = estimate.source
             self._smooth(estimate.probs, now_ns)
             return self._judge(estimate)
+        self._candidate = self._state  # a change must last in what is seen, not in its absence
         if self._probs is not None and now_ns - self._probs_ns < self._config.hold_s * NS_PER_S:
             return self._describe(estimate, f"held: {estimate.reason}")
         self._probs = None
@@ -112,7 +115,7 @@ class StateMachine:
         if self._probs is None:
             return EmotionState(self._state, self._since_ns, reason, None, None, None, None, None, estimate)
         confidence = self._scores().get(self._state)
-        if confidence is not None and estimate.source == "audio":
+        if confidence is not None and self._source == "audio":
             confidence = min(confidence, AUDIO_ONLY_CAP)
         raw = None if estimate.probs is None else dict(zip(self._labels, estimate.probs.tolist(), strict=True))
         valence, arousal = (float(value) for value in self._probs @ self._wheel)

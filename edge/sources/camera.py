@@ -1,5 +1,6 @@
 """The newest image of a camera, which is reopened whenever it is lost."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -122,15 +123,19 @@ def _capture_from_source(source: int | str) -> "cv2.VideoCapture":
     """An opened capture; InputError if there is none."""
     import cv2
 
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # it would warn on stderr at each attempt to reopen
+    # OpenCV and FFmpeg would warn on stderr at each attempt to reopen.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     name = str(source)
     capture = cv2.VideoCapture()
     if name.isdecimal() or name.startswith("/dev/"):
-        capture.open(int(name) if name.isdecimal() else name, cv2.CAP_V4L2)
+        with suppress(cv2.error):  # an index beyond 32 bits
+            capture.open(int(name) if name.isdecimal() else name, cv2.CAP_V4L2)
         present = ", ".join(sorted(map(str, Path("/dev").glob("video[0-9]*")))) or "none at all"
-        remedy = f"one of those present ({present}), free, and yours to read. Connect it, or join the group video"
+        remedy = (
+            f"one of those present ({present}), free, and yours to read. Connect it, join the group video, "
+            "or go without: --no-camera"
+        )
     elif "!" in name:
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise InputError(
@@ -149,7 +154,7 @@ def _capture_from_source(source: int | str) -> "cv2.VideoCapture":
         capture.open(name, cv2.CAP_FFMPEG, timeouts)
         remedy = f"video within {OPEN_TIMEOUT_MS / 1e3:.0f} s. Check address and network"
     else:
-        remedy = "an index, a path below /dev, an address with :// or a GStreamer pipeline with !. Give one of these"
+        remedy = "an index, a path below /dev, an address with :// or a GStreamer pipeline with !. For a file: --clip"
     if not capture.isOpened():
         raise InputError(f"camera {name!r} cannot be opened; expected {remedy}.")
     return capture

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundle.errors import InputError
+from bundle.errors import EdgeEmotionError, InputError
 from bundle.features import NS_PER_S
 from perception.chunks import AudioChunk
 from perception.quiet import native_stderr_silenced
@@ -107,7 +107,7 @@ class Microphone:
 
     def _reopen(self) -> None:
         while not self._closing.wait(REOPEN_S):
-            with suppress(InputError):  # still lost, as `connected` says
+            with suppress(EdgeEmotionError, OSError):  # still lost, as `connected` says
                 stream = _Stream(self._device, self._channel, self._wake, self.dropped)
                 if self._closing.is_set():  # since the sound server let go of us
                     stream.close()
@@ -218,7 +218,11 @@ def _input_from_name(audio: Any, device: str | int) -> Any:
     if len(found) == 1:
         return found[0]
     matches = "several inputs" if found else "no input"
-    present = ", ".join(f"{info['index']}: {info['name']}" for info in found or inputs) or "none at all"
+    if not inputs:
+        raise InputError(
+            f"microphone {device!r} is not there, nor any other. Connect one, or go without: --no-microphone."
+        )
+    present = ", ".join(f"{info['index']}: {info['name']}" for info in found or inputs)
     raise InputError(
         f"microphone {device!r} is {matches}; expected one of: {present}. Give its index or its full name."
     )

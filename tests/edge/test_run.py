@@ -204,7 +204,8 @@ class TestBadInput:
         [
             (("--no-camera", "--no-microphone"), "nothing to perceive"),
             (("--realtime",), "--clip"),
-            (("--roi", "0.5,0,0.2,1"), "expected 0 <= x0 < x1 <= 1"),
+            (("--roi", "0.5,0,0.2,1"), "0 <= x0 < x1 <= 1"),
+            (("--roi", "1,2"), "expected X0,Y0,X1,Y1"),
             (("--rotate", "45"), "invalid choice"),
             (("--duration", "-1"), "positive"),
             (("--channel", "-1"), "0 or more"),
@@ -214,7 +215,9 @@ class TestBadInput:
     def test_wrong_usage_exits_with_2(self, arguments: tuple[str, ...], tells: str) -> None:
         assert_clear_error(edge_run(*arguments), status=2, tells=tells)
 
-    @pytest.mark.parametrize(("flag", "value"), [("--camera", "97"), ("--camera", "http://127.0.0.1:9/none")])
+    @pytest.mark.parametrize(
+        ("flag", "value"), [("--camera", "97"), ("--camera", "99999999999"), ("--camera", "http://127.0.0.1:9/none")]
+    )
     def test_absent_camera_is_refused(self, flag: str, value: str) -> None:
         result = edge_run(flag, value, "--no-microphone", "--duration", 2)
         assert_clear_error(result, status=1, tells=value)
@@ -230,6 +233,17 @@ class TestBadInput:
     def test_output_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
         result = edge_run("--clip", DEMO, "--output", tmp_path / "no" / "such" / "folder.jsonl")
         assert_clear_error(result, status=1, tells="cannot be written")
+
+    def test_output_is_not_emptied_for_a_clip_that_cannot_be_read(self, tmp_path: Path) -> None:
+        kept = tmp_path / "kept.jsonl"
+        kept.write_text("of an earlier run")
+        assert_clear_error(edge_run("--clip", tmp_path / "no.mp4", "--output", kept), status=1, tells="no.mp4")
+        assert kept.read_text() == "of an earlier run"
+
+    def test_output_that_is_the_clip_is_refused(self, sound_clip: Path) -> None:
+        size = sound_clip.stat().st_size
+        assert_clear_error(edge_run("--clip", sound_clip, "--output", sound_clip), status=1, tells="the clip itself")
+        assert sound_clip.stat().st_size == size
 
     def test_full_disk_is_told(self) -> None:
         with open("/dev/full", "w") as full:

@@ -108,6 +108,22 @@ def test_voice_alone_never_makes_a_confident_state() -> None:
     assert all(state.confidence is None or state.confidence <= AUDIO_ONLY_CAP for state in states)
 
 
+def test_cap_of_a_state_from_the_voice_alone_holds_when_the_voice_falls_silent() -> None:
+    driver = Driver()
+    driver.shows({"angry": 0.99}, seconds=5, source="audio")
+    held = driver.shows(None, seconds=1)
+    assert {state.state for state in held} == {"agitated"}
+    assert all(state.confidence is not None and state.confidence <= AUDIO_ONLY_CAP for state in held)
+
+
+def test_change_must_last_in_what_is_seen_not_in_its_absence() -> None:
+    driver = Driver(StateConfig(smoothing_s=0))
+    driver.shows({"calm": 0.9}, seconds=2)
+    driver.shows({"angry": 0.9}, seconds=0.2)
+    driver.shows(None, seconds=1.2)
+    assert driver.shows({"angry": 0.9}, seconds=0.2)[0].state == "calm"
+
+
 def test_probabilities_are_the_networks_own_and_not_smoothed() -> None:
     driver = Driver()
     driver.shows({"happy": 0.9}, seconds=2)
