@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -61,11 +61,11 @@ def _run(options: Options) -> None:
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signals())
         estimates = session.clip(options.clip, stop) if options.clip else session.live(stop, stack)
-        first = next(estimates)  # opens the source: an output is not emptied for nothing
+        first = [*islice(estimates, 1)]  # opens the source: an output is not emptied for nothing
         publisher = JsonLinesPublisher(stack.enter_context(_output(options)))
         state = StateMachine(session.manifest.labels)
         try:
-            for seq, estimate in enumerate(chain((first,), estimates)):
+            for seq, estimate in enumerate(chain(first, estimates)):
                 message = message_from_state(
                     seq, state.update(estimate), session.clock_ns(estimate), session.dropped(),
                     session.manifest.name, session.engine,

@@ -1,10 +1,12 @@
 """edge-run as its users run it: as a process, on real clips, a real camera, a real microphone."""
 
+import contextlib
 import itertools
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+import edge.run
 from bundle.manifest import DEFAULT_BUNDLE
 from perception.chunks import AudioChunk, VideoChunk
 from perception.clip import decode_clip
@@ -287,6 +290,18 @@ class TestProcess:
         assert process.returncode == 0
         assert len(messages("".join(first) + rest)) >= 5
         assert "updates" in stderr
+
+    def test_signal_before_the_first_message_ends_the_run_in_order(
+        self, mjpeg_portrait: MjpegCamera, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def stopped() -> threading.Event:
+            event = threading.Event()
+            event.set()
+            return event
+
+        monkeypatch.setattr(edge.run, "_stop_on_signals", lambda: contextlib.nullcontext(stopped()))
+        assert edge.run.main(["--camera", mjpeg_portrait.url, "--no-microphone"]) == 0
+        assert capsys.readouterr().out == ""
 
     def test_reader_that_has_seen_enough_is_no_error(self) -> None:
         command = f"{sys.executable} -m edge.run --clip {DEMO} | head -n 2"
