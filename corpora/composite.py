@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bundle.errors import InputError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
-from corpora.fer2013 import Fer2013
+from corpora.fer2013 import MARGIN_PX, Fer2013
 from corpora.folds import RAVDESS_ACTORS
 from corpora.ravdess import Speech
 from kernels import preprocess_faces, spectrogram_segments
@@ -77,7 +77,8 @@ def face_track(
     knots = rng.uniform(-1, 1, (3, 5))
     place = np.linspace(0, 2, distinct)
     dx, dy, scale, angle, light = (np.interp(place, (0, 1, 2), knot) for knot in knots.T)
-    scale, angle = 1 + 0.06 * scale, 0.09 * angle
+    crop_px = crop.shape[0] - 2 * MARGIN_PX  # what a face without jitter shows
+    scale, angle = (1 + 0.06 * scale) * crop_px / spec.size_px, 0.09 * angle
     center = (crop.shape[0] - 1) / 2
     half = (spec.size_px - 1) / 2
     a, b = scale * np.cos(angle), scale * np.sin(angle)

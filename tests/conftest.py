@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from corpora.av_clip import AvClip, FaceFormat
 
 pytest_plugins = ["tests.virtual_devices"]
 
@@ -21,6 +24,25 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no corpora at {folder}; set EDGE_EMOTION_DATA to a folder with RAVDESS and FER2013")
     return folder
+
+
+@pytest.fixture(scope="session")
+def composite_clips(data_folder: Path) -> Callable[[FaceFormat], list[AvClip]]:
+    """Sixteen real composite clips, two of each emotion, by sixteen actors, with faces as asked for."""
+    from corpora.av_clip import composite_av_clips
+    from corpora.composite import FacePool
+    from corpora.fer2013 import MARGIN_PX, Fer2013, read_fer2013
+    from corpora.ravdess import Speech, list_ravdess
+
+    faces = read_fer2013(data_folder / "fer2013.zip", "PublicTest")
+    margin = ((0, 0), (MARGIN_PX, MARGIN_PX), (MARGIN_PX, MARGIN_PX))
+    pool = FacePool(Fer2013(np.pad(faces.images, margin, mode="edge"), faces.labels), seed=0)
+    by_actor = {}
+    for clip in list_ravdess(data_folder / "ravdess-speech-16k", range(1, 17)):
+        by_actor.setdefault(clip.actor, []).append(clip)
+    chosen = [next(c for c in clips if c.label == (actor - 1) % 8) for actor, clips in sorted(by_actor.items())]
+    speech = [Speech(clip.read_speech(), clip.label, clip.actor) for clip in chosen]
+    return lambda faces: list(composite_av_clips(speech, pool, faces, seed=0))
 
 
 @pytest.fixture(scope="session")

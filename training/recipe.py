@@ -1,0 +1,29 @@
+"""What a system must say to be trained: its input from a clip, its loss, its schedule."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from corpora.av_clip import AvClip, FaceFormat
+from networks.system import System
+from training.fit import FitConfig
+
+
+class Recipe(Protocol):
+    """One per system, in a file of its own beside this one; `training.clips` does the rest."""
+
+    faces: FaceFormat
+    fit: FitConfig
+    batch_size: int
+
+    def build(self) -> System:
+        """The network, with fresh weights."""
+
+    def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, npt.NDArray[np.float32]]:
+        """One clip's input by name, without the batch; augmented by `rng`, or as evaluation wants it (None)."""
+
+    def loss(self, system: System, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """What to minimise, from a batch of `inputs` and labels, int64 (B,)."""
