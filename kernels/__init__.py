@@ -1,7 +1,8 @@
-"""Arrays in, arrays out: spectrograms and features of streaming audio, aligned face crops. Usable on its own."""
+"""Arrays in, arrays out: spectrograms and features of streaming audio; face crops, and how they move. Usable alone."""
 
 from kernels.clip_features import ClipFeatures, clip_features
 from kernels.face import preprocess_faces, similarity_from_eyes
+from kernels.interest_points import interest_point_features, interest_points
 from kernels.pitch import PitchStream, pitch
 from kernels.spectrogram import SpectrogramStream, mel_filterbank, spectrogram_segments
 from kernels.spectrogram_image import image_from_spectrogram
@@ -12,6 +13,8 @@ __all__ = [
     "SpectrogramStream",
     "clip_features",
     "image_from_spectrogram",
+    "interest_point_features",
+    "interest_points",
     "mel_filterbank",
     "pitch",
     "preprocess_faces",
