@@ -14,7 +14,7 @@ RUNTIME = [
     "soxr>=0.5",
     "av>=12",
 ]
-TRAIN = ["torch==2.13.0", "onnx>=1.16", "onnxsim>=0.4.36", "tqdm>=4.66"]
+TRAIN = ["torch==2.13.0", "onnx>=1.16", "onnxsim>=0.4.36", "scipy>=1.11", "tqdm>=4.66"]
 TEST = [
     "hypothesis>=6.100",
     "jsonschema>=4.20",
@@ -23,7 +23,6 @@ TEST = [
     "pytest>=8",
     "ruff>=0.6",
     "scikit-image>=0.22",
-    "scipy>=1.11",
 ]
 
 setup(

@@ -1,6 +1,12 @@
-"""Subject-disjoint folds: no actor is ever on two sides."""
+"""Subject-disjoint folds, in which no actor is ever on two sides; and a random split, which leaks."""
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.errors import ArgumentError
 
 RAVDESS_ACTORS = tuple(range(1, 25))
 """Odd actors are male, even ones female (Livingstone & Russo 2018)."""
@@ -36,3 +42,32 @@ def deployment_split(fold: int) -> DeploymentSplit:
     validation, calibration = (men[0], women[0]), (men[1], women[1])
     train = tuple(actor for actor in rest if actor not in validation + calibration)
     return DeploymentSplit(train, validation, calibration, held_out)
+
+
+def random_split(count: int, test_fraction: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions of training and of test clips, as Srinivas & Mishra 2022 split theirs: at random. It leaks.
+
+    All actors are on both sides, so what it measures is how well known voices and faces are read; and where a clip is
+    present in several versions, as in that paper, its own versions are on both sides too. For comparison with such
+    figures only: whatever is to be deployed is split by `deployment_split`.
+
+    Parameters
+    ----------
+    count : clips. test_fraction : of them, rounded up; by its Tables I and VI the paper took 1/4 of RAVDESS and 1/5 of
+        CREMA-D.
+
+    Raises
+    ------
+    ArgumentError : one of the sides is empty.
+
+    Examples
+    --------
+    >>> train, test = random_split(4_320, 0.25, seed=0)
+    >>> len(train), len(test)
+    (3240, 1080)
+    """
+    tested = math.ceil(count * test_fraction)
+    if not 0 < tested < count:
+        raise ArgumentError(f"{tested} of {count} clips would be tested; expected some on both sides.")
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[tested:]), np.sort(order[:tested])

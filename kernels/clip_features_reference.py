@@ -77,7 +77,7 @@ def chroma_filterbank(sample_rate: int) -> Floats:
     """Pitch classes C..B of equal temperament at A = 440 Hz (Ellis 2007), [shape=(N_CHROMA, FRAME_LENGTH // 2 + 1)].
 
     Each bin is shared by Gaussians around the pitch classes, at least a semitone wide, and weighted by another around
-    440 Hz, two octaves wide.
+    880 Hz, two octaves wide.
     """
     hz = np.arange(1, FRAME_LENGTH) * sample_rate / FRAME_LENGTH
     octaves = np.log2(hz / 27.5)  # above A0

@@ -10,16 +10,16 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 SPATIAL_VARIANCE = 4.0
-"""sigma^2 of Eq. 1, pixels squared: the paper is silent; as Laptev 2005."""
+"""sigma^2 of Eq. 1, pixels squared; the paper is silent."""
 
 TEMPORAL_VARIANCE = 2.0
-"""tau^2 of Eq. 1, images squared, likewise."""
+"""tau^2 of Eq. 1, images squared; likewise."""
 
 INTEGRATION = 2.0
-"""S of Eq. 7: by how much the variances of Eq. 4 exceed those of Eq. 1, likewise."""
+"""S of Eq. 7, by which the variances of Eq. 4 exceed those of Eq. 1; likewise."""
 
 TRACE_WEIGHT = 0.005
-"""K of Eq. 8, likewise; no point can be found with 1/27 or more."""
+"""K of Eq. 8; likewise, hence that of Laptev 2005. With 1/27 or more there are no points at all."""
 
 LEAST_CONTRAST = 1.0
 """Gray levels: a video whose brightness deviates less is uniform, and what it has is noise."""

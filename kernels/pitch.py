@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 OCTAVE_COST = 0.05
 """What a peak loses for each octave that it lies lower: a period's multiples correlate as well as the period does.
-Boersma 1993, Eq. 24 and 26; his 0.01 takes more voices for an octave too low."""
+Boersma 1993, Eq. 24; his 0.01 takes more voices for an octave too low."""
 
 
 @dataclass(frozen=True)

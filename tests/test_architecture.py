@@ -32,7 +32,7 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     "kernels": {"numpy", "numba", "llvmlite"},
     "corpora": {"numpy", "cv2", "tqdm"},
     "networks": {"torch"},
-    "training": {"numpy", "torch", "tqdm", "soxr"},
+    "training": {"numpy", "scipy", "torch", "tqdm", "soxr"},
     "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
     "export": {"numpy", "torch", "onnx", "onnxsim"},
 }
