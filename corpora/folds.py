@@ -45,16 +45,18 @@ def deployment_split(fold: int) -> DeploymentSplit:
 
 
 def random_split(count: int, test_fraction: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Positions of training and of test clips, as Srinivas & Mishra 2022 split theirs: at random. It leaks.
+    """Positions of training and of test clips, drawn at random: the split behind Srinivas & Mishra 2022. It leaks.
 
     All actors are on both sides, so what it measures is how well known voices and faces are read; and where a clip is
     present in several versions, as in that paper, its own versions are on both sides too. For comparison with such
     figures only: whatever is to be deployed is split by `deployment_split`.
 
+    The paper names no split; its section III-A and Table VI count 1/4 of RAVDESS and 1/5 of CREMA-D, versions of clips included,
+    as tested.
+
     Parameters
     ----------
-    count : clips. test_fraction : of them, rounded up; by its Tables I and VI the paper took 1/4 of RAVDESS and 1/5 of
-        CREMA-D.
+    count : clips. test_fraction : of them, rounded up.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """The 162 features by Numba: NumPy's Fourier transform, and all that follows it compiled, over non-zero weights only.
 
-In float64 like the definition: of its 162 means none needs to be faster than the transform.
+In float64 like the definition. What the compiled functions need is handed to them: Numba's cache would not notice that
+a constant of another file has changed.
 """
 
 import math
@@ -13,9 +14,6 @@ from kernels.clip_features_reference import (
     FRAME_LENGTH,
     MEL,
     MFCC,
-    N_CHROMA,
-    N_MELS,
-    N_MFCC,
     POWER_FLOOR,
     RMS,
     SMALLEST_SAMPLE,
@@ -28,21 +26,22 @@ from kernels.clip_features_reference import (
 from kernels.filters import window_function
 from kernels.simd import JIT_OPTIONS
 
-_ZCR_AT, _CHROMA_AT, _MFCC_AT, _RMS_AT, _MEL_AT = (part.start for part in (ZERO_CROSSING_RATE, CHROMA, MFCC, RMS, MEL))
-
 
 class NumbaFeatures:
     """As `kernels.clip_features_reference.ReferenceFeatures`."""
 
     def __init__(self, sample_rate: int) -> None:
-        mel = slaney_filterbank(sample_rate)
         self._window = window_function("hann", FRAME_LENGTH)
-        self._tables = mel, _band_limits(mel), chroma_filterbank(sample_rate), cosine_basis()
+        self._chroma, self._cosines = chroma_filterbank(sample_rate), cosine_basis()
+        self._mel = slaney_filterbank(sample_rate)
+        self._limits = _band_limits(self._mel)
 
     def add_frame(self, frame: Floats, begin: int, end: int, sums: Floats) -> None:
         spectrum = np.fft.rfft(frame * self._window)
-        _add_waveform(frame, begin, end, sums)
-        _add_spectrum(spectrum, *self._tables, sums)
+        sums[ZERO_CROSSING_RATE] += _zero_crossings(frame[begin:end], SMALLEST_SAMPLE) / FRAME_LENGTH
+        sums[RMS] += np.sqrt(np.mean(frame**2))
+        bands = self._chroma, self._mel, self._limits, self._cosines, POWER_FLOOR
+        _add_bands(spectrum, *bands, sums[CHROMA], sums[MFCC], sums[MEL])
 
 
 def _band_limits(filters: Floats) -> np.ndarray:
@@ -52,35 +51,30 @@ def _band_limits(filters: Floats) -> np.ndarray:
 
 
 @njit(cache=True, **JIT_OPTIONS)
-def _add_waveform(frame, begin, end, sums):
+def _zero_crossings(samples, smallest):
     crossings = 0
-    for i in range(begin + 1, end):
-        crossings += (frame[i] < -SMALLEST_SAMPLE) != (frame[i - 1] < -SMALLEST_SAMPLE)
-    energy = 0.0
-    for sample in frame:
-        energy += sample * sample
-    sums[_ZCR_AT] += crossings / FRAME_LENGTH
-    sums[_RMS_AT] += math.sqrt(energy / FRAME_LENGTH)
+    for i in range(1, len(samples)):
+        crossings += (samples[i] < -smallest) != (samples[i - 1] < -smallest)
+    return crossings
 
 
 @njit(cache=True, **JIT_OPTIONS)
-def _add_spectrum(spectrum, mel_filters, limits, chroma_filters, cosines, sums):
+def _add_bands(spectrum, chroma_filters, mel_filters, limits, cosines, power_floor, chroma_sums, mfcc_sums, mel_sums):
     power = spectrum.real**2 + spectrum.imag**2
-    chroma = np.zeros(N_CHROMA)
-    for pitch_class in range(N_CHROMA):
+    chroma = np.zeros(len(chroma_sums))
+    for pitch_class in range(len(chroma)):
         for k in range(len(power)):
             chroma[pitch_class] += chroma_filters[pitch_class, k] * power[k]
     loudest = chroma.max()
     if loudest > 0:
-        for pitch_class in range(N_CHROMA):
-            sums[_CHROMA_AT + pitch_class] += chroma[pitch_class] / loudest
-    decibels = np.empty(N_MELS)
-    for band in range(N_MELS):
+        chroma_sums += chroma / loudest
+    decibels = np.empty(len(mel_sums))
+    for band in range(len(mel_sums)):
         mel = 0.0
         for k in range(limits[band, 0], limits[band, 1]):
             mel += mel_filters[band, k] * power[k]
-        sums[_MEL_AT + band] += mel
-        decibels[band] = 10 * math.log10(max(mel, POWER_FLOOR))
-    for coefficient in range(N_MFCC):
-        for band in range(N_MELS):
-            sums[_MFCC_AT + coefficient] += cosines[coefficient, band] * decibels[band]
+        mel_sums[band] += mel
+        decibels[band] = 10 * math.log10(max(mel, power_floor))
+    for coefficient in range(len(mfcc_sums)):
+        for band in range(len(decibels)):
+            mfcc_sums[coefficient] += cosines[coefficient, band] * decibels[band]

@@ -12,12 +12,13 @@ from kernels.simd import JIT_OPTIONS
 def frame_pitch(frame: Floats, spec: PitchSpec) -> float:
     """As `kernels.pitch.frame_pitch`."""
     first, last = spec.lags
-    lag = _period(frame, spec.window, spec.window_autocorrelation, first, last, spec.voicing, spec.silence)
+    options = spec.voicing, spec.silence, OCTAVE_COST
+    lag = _period(frame, spec.window, spec.window_autocorrelation, first, last, *options)
     return spec.sample_rate / lag if lag else 0.0
 
 
 @njit(cache=True, **JIT_OPTIONS)
-def _period(frame, window, window_autocorrelation, first, last, voicing, silence):
+def _period(frame, window, window_autocorrelation, first, last, voicing, silence, octave_cost):
     """Period in samples, or 0."""
     centred = frame - frame.mean()
     if math.sqrt((centred * centred).mean()) < silence:
@@ -27,12 +28,12 @@ def _period(frame, window, window_autocorrelation, first, last, voicing, silence
     normalised = np.empty(last + 1 - first)
     for lag in range(first, last + 1):
         normalised[lag - first] = _product(centred, lag) / energy / window_autocorrelation[lag]
-    best, peak = -np.inf, 0
+    best, peak = 0.0, 0
     for i in range(1, len(normalised) - 1):
         here = normalised[i]
         if normalised[i - 1] < here and here >= normalised[i + 1] and here >= voicing:
-            score = here - OCTAVE_COST * math.log2(first + i)
-            if score > best:
+            score = here - octave_cost * math.log2(first + i)
+            if peak == 0 or score > best:
                 best, peak = score, i
     if peak == 0:
         return 0.0

@@ -47,7 +47,7 @@ class FercnnRecipe:
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, npt.NDArray[np.float32]]:
         """Features by name; with `rng`, of another version of the sound.
 
-        The paper trains on three versions of each clip, its counts say (Table I: 22,326 = 3 * 7,442 of CREMA-D).
+        The paper trains on three versions of each clip, its counts say (section III-A: 22,326 = 3 * 7,442 of CREMA-D).
         """
         found = {}
         if self.network.audio_features:
