@@ -51,8 +51,8 @@ def random_split(count: int, test_fraction: float, seed: int) -> tuple[npt.NDArr
     present in several versions, as in that paper, its own versions are on both sides too. For comparison with such
     figures only: whatever is to be deployed is split by `deployment_split`.
 
-    The paper names no split; its section III-A and Table VI count 1/4 of RAVDESS and 1/5 of CREMA-D, versions of clips included,
-    as tested.
+    The paper names no split; its section III-A and Table VI count 1/4 of RAVDESS and 1/5 of CREMA-D as tested,
+    versions of clips included.
 
     Parameters
     ----------
