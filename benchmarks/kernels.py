@@ -164,16 +164,16 @@ def _floor(wave: npt.NDArray[np.int16], segment: npt.NDArray[np.float32]) -> Run
     width = transposed_width(HOP, NEW_COLUMNS)
     signal, copy = wave.astype(np.float32), segment.copy()
     offsets, tables = sample_offsets(HOP, width), transform_tables(window_function("hann", N_FFT))
-    transposed, work, low = aligned_zeros((HOP, width)), aligned_zeros((WORK_SIZE,)), aligned_zeros((3, LANES))
+    transposed, work = aligned_zeros((HOP, width)), aligned_zeros((WORK_SIZE,))
 
     @njit(**JIT_OPTIONS)
-    def transform(signal, offsets, tables, transposed, work, low):
+    def transform(signal, offsets, tables, transposed, work):
         transpose_hops(signal, 0, NEW_COLUMNS, np.float32(0), transposed)
         for first in range(0, NEW_COLUMNS, LANES):
-            power_of_frames(transposed, offsets, first, tables, work, low)
+            power_of_frames(transposed, offsets, first, tables, work)
 
     def transform_and_copy() -> None:
-        transform(signal, offsets, tables, transposed, work, low)
+        transform(signal, offsets, tables, transposed, work)
         np.copyto(copy, segment)
 
     return transform_and_copy
