@@ -245,7 +245,8 @@ def spectrogram_segments(
         raise ValueError(f"out has shape {out.shape}; expected {shape}.")
     if standardize == "wave" and count:
         stream._standardize_by(_moments_of(wave, spec.std_floor))
-    pieces = (wave[start : start + spec.step] for start in range(0, count, spec.step))
+    piece = _BUFFERED_STEPS * spec.step
+    pieces = (wave[start : start + piece] for start in range(0, count, piece))
     for segment in out:
         while stream.tick(segment) is None:
             stream.push(next(pieces))
