@@ -213,11 +213,11 @@ def test_other_weights_are_refused(tmp_path, content):
 @pytest.mark.data
 def test_small_network_learns_sixteen_real_clips_by_heart(composite_clips):
     torch.manual_seed(0)
-    recipe = AttentionFusionRecipe(replace(TINY, visual_width=4, images=2))
+    recipe = AttentionFusionRecipe(replace(TINY, visual_width=4, images=2, snippets=2))
     clips = composite_clips(recipe.faces)
     batch, labels = batch_of(recipe, clips), torch.tensor([clip.label for clip in clips])
     system = recipe.build()
-    optimizer = torch.optim.Adam(system.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(system.parameters(), lr=2e-3)
     for _ in range(50):
         optimizer.zero_grad()
         recipe.loss(system, batch, labels).backward()
