@@ -23,6 +23,7 @@ def test_mocanu_s_ten_folds_are_eighty_ten_ten_by_actor(subjects):
         assert sorted(fold.train + fold.validation + fold.test) == list(subjects)
         assert abs(len(fold.test) - len(subjects) / 10) < 1
         assert abs(len(fold.validation) - len(subjects) / 10) < 1
+    assert [fold.validation for fold in folds] == [fold.test for fold in folds[1:] + folds[:1]]
     for side in ("validation", "test"):  # each subject once
         assert sorted(subject for fold in folds for subject in getattr(fold, side)) == list(subjects)
 

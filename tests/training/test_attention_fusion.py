@@ -24,10 +24,10 @@ from training.attention_fusion import (
 )
 from training.emotion_metric import emotion_metric_loss, triplet_loss
 
-TINY = AttentionFusionConfig(depth=18, visual_width=8, audio_width=8, channels=64, grid=4, images=4, size_px=32)
+TINY = AttentionFusionConfig(depth=18, visual_width=8, audio_width=8, channels=64, grid=4, images=4, size_px=48)
 
 
-def clip_of(seconds=3.8, fps=30.0, size=32, seed=0):
+def clip_of(seconds=3.8, fps=30.0, size=48, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (round(seconds * fps), size, size), dtype=np.uint8)
     wave = (3000 * rng.standard_normal(round(seconds * 16_000))).astype(np.int16)
@@ -106,8 +106,8 @@ def test_clip_shorter_than_a_second_is_followed_by_silence():
 def test_variant_gets_its_modalities_only(name):
     config = replace(TINY, attentions=VARIANTS[name].attentions)
     found = AttentionFusionRecipe(config).inputs(clip_of(), None)
-    visual = {"snippets": (6, 3, 4, 32, 32), "visual_mask": (6,)}
-    audio = {"spectrograms": (6, 3, 32, 32), "audio_mask": (6,)}
+    visual = {"snippets": (6, 3, 4, 48, 48), "visual_mask": (6,)}
+    audio = {"spectrograms": (6, 3, 48, 48), "audio_mask": (6,)}
     expected = (visual if "VS" in name else {}) | (audio if "AT" in name else {})
     assert {name: array.shape for name, array in found.items()} == expected
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
