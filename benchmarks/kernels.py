@@ -1,8 +1,10 @@
 """What a kernel costs, against the libraries one would use without it: one function per piece of work."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import librosa
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ import scipy.fft
 import torch
 from numba import njit
 
-from benchmarks.interleave import Comparison, compare
+from benchmarks.interleave import Comparison, Conditions, compare
 from benchmarks.kernels_face import bench_face
 from kernels import SpectrogramStream, spectrogram_segments
 from kernels.fft import (
@@ -41,14 +43,29 @@ Run = Callable[[], object]
 
 
 def bench_kernels() -> Iterator[Comparison]:
-    """Every piece of work; a kernel's benchmark is one function here."""
-    torch.set_num_threads(1)
-    yield from _bench_tick()
-    yield from _bench_batch()
-    yield from bench_face()
+    """Every piece of work under each condition; a kernel's benchmark is one function here."""
+    for conditions in (Conditions(), Conditions(cache="cold"), Conditions(threads=2)):
+        with _peer_threads(conditions.threads):
+            yield from _bench_tick(conditions)
+            yield from _bench_batch(conditions)
+            yield from bench_face(conditions)
 
 
-def _bench_tick() -> list[Comparison]:
+@contextmanager
+def _peer_threads(count: int) -> Iterator[None]:
+    """Let the peers use `count` threads each."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    try:
+        with scipy.fft.set_workers(count):
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _bench_tick(conditions: Conditions) -> list[Comparison]:
     """The segment after 0.2 s of new sound, standardised, of which the peers are given all samples as an array."""
     wave = _noise(1.0)
     stream, out = SpectrogramStream(**MRPN, standardize="segment"), np.empty((BINS, COLUMNS), np.float32)
@@ -57,6 +74,7 @@ def _bench_tick() -> list[Comparison]:
         stream.reset()
         for _ in range(SEGMENT // STEP + TICKS):
             stream.push(wave[:STEP])
+        tick()  # takes in the first second
 
     def tick() -> None:
         if stream.tick(out) is None:
@@ -69,12 +87,12 @@ def _bench_tick() -> list[Comparison]:
     peers = _segment_peers(wave)
     floor = {"floor: bare transform, copy": _floor(wave, out)}
     return [
-        *compare("tick mrpn 256x250", tick, {**peers, **floor}, rounds=60, runs=TICKS, prepare=push),
-        *compare("push 0.2 s and tick", push_and_tick, {TORCH: peers[TORCH]}, rounds=60, runs=TICKS, prepare=push),
+        *compare("tick mrpn 256x250", tick, {**peers, **floor}, 60, TICKS, push, conditions),
+        *compare("push 0.2 s and tick", push_and_tick, {TORCH: peers[TORCH]}, 60, TICKS, push, conditions),
     ]
 
 
-def _bench_batch() -> list[Comparison]:
+def _bench_batch(conditions: Conditions) -> list[Comparison]:
     """The 16 segments of 4 s, standardised each by its own mean and deviation."""
     wave = _noise(4.0)
     out = np.empty(((len(wave) - SEGMENT) // STEP + 1, BINS, COLUMNS), np.float32)
@@ -82,7 +100,7 @@ def _bench_batch() -> list[Comparison]:
     def segments() -> None:
         spectrogram_segments(wave, **MRPN, standardize="segment", out=out)
 
-    return compare("batch mrpn 4s", segments, _batch_peers(wave), rounds=30, runs=3)
+    return compare("batch mrpn 4s", segments, _batch_peers(wave), runs=3, conditions=conditions)
 
 
 def _segment_peers(samples: npt.NDArray[np.int16]) -> Mapping[str, Run]:
@@ -164,16 +182,16 @@ def _floor(wave: npt.NDArray[np.int16], segment: npt.NDArray[np.float32]) -> Run
     width = transposed_width(HOP, NEW_COLUMNS)
     signal, copy = wave.astype(np.float32), segment.copy()
     offsets, tables = sample_offsets(HOP, width), transform_tables(window_function("hann", N_FFT))
-    transposed, work, low = aligned_zeros((HOP, width)), aligned_zeros((WORK_SIZE,)), aligned_zeros((3, LANES))
+    transposed, work = aligned_zeros((HOP, width)), aligned_zeros((WORK_SIZE,))
 
     @njit(**JIT_OPTIONS)
-    def transform(signal, offsets, tables, transposed, work, low):
+    def transform(signal, offsets, tables, transposed, work):
         transpose_hops(signal, 0, NEW_COLUMNS, np.float32(0), transposed)
         for first in range(0, NEW_COLUMNS, LANES):
-            power_of_frames(transposed, offsets, first, tables, work, low)
+            power_of_frames(transposed, offsets, first, tables, work)
 
     def transform_and_copy() -> None:
-        transform(signal, offsets, tables, transposed, work, low)
+        transform(signal, offsets, tables, transposed, work)
         np.copyto(copy, segment)
 
     return transform_and_copy

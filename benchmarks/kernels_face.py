@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from benchmarks.interleave import Comparison, compare
+from benchmarks.interleave import Comparison, Conditions, compare
 from kernels import preprocess_faces, similarity_from_eyes
 
 MEAN = np.array([123.675, 116.28, 103.53])
@@ -18,17 +18,12 @@ WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 Contestant = Callable[[], object]
 
 
-def bench_face() -> list[Comparison]:
+def bench_face(conditions: Conditions) -> list[Comparison]:
     """A face for a large colour network, and one for a small gray network."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        return [*_face_224(), *_face_48_gray()]
-    finally:
-        cv2.setNumThreads(threads)
+    return [*_face_224(conditions), *_face_48_gray(conditions)]
 
 
-def _face_224() -> list[Comparison]:
+def _face_224(conditions: Conditions) -> list[Comparison]:
     """720p RGB to 224 x 224 RGB, float32 NCHW, normalised by channel; one sample per pixel, as OpenCV takes."""
     image, size = _camera_image(), 224
     matrix = similarity_from_eyes(*EYES, size)
@@ -62,10 +57,10 @@ def _face_224() -> list[Comparison]:
         "OpenCV warp + blobFromImage": lambda: divided(warped()),
         "OpenCV warp + NumPy": lambda: normalised(warped()),
     }
-    return compare("face 720p-224", ours, peers, rounds=200)
+    return compare("face 720p-224", ours, peers, rounds=200, conditions=conditions)
 
 
-def _face_48_gray() -> list[Comparison]:
+def _face_48_gray(conditions: Conditions) -> list[Comparison]:
     """720p RGB to 48 x 48 luma, the mean of 2 x 2 samples per pixel, normalised."""
     image, size = _camera_image(), 48
     matrix = similarity_from_eyes(*EYES, size)
@@ -88,7 +83,11 @@ def _face_48_gray() -> list[Comparison]:
         "OpenCV warp, area, gray, NumPy": opencv_numpy,
         "our NumPy reference": lambda: preprocess_faces(image, [matrix], size, backend="numpy"),
     }
-    return compare("face 720p-48 gray", lambda: preprocess_faces(image, [matrix], size), peers, rounds=100)
+
+    def ours() -> object:
+        return preprocess_faces(image, [matrix], size)
+
+    return compare("face 720p-48 gray", ours, peers, rounds=100, conditions=conditions)
 
 
 def _camera_image() -> np.ndarray:

@@ -49,11 +49,13 @@ def _rows(options: argparse.Namespace) -> list[Comparison]:
 
 
 def _table(rows: list[Comparison]) -> str:
-    lines = [f"{'work':24} {'ours':>12}   {'peer':32} {'peer takes':>12} {'ratio':>8}"]
+    lines = [f"{'work':24} {'ours':>12}   {'peer':32} {'peer takes':>12} {'ratio':>8}  threads  cache"]
     for row in rows:
         ours, peer = f"{row.ours_us:.0f} us", f"{row.peer_us:.0f} us"
-        lines.append(f"{row.work:24} {ours:>12}   {row.peer:32} {peer:>12} {row.ratio:>7.2f}x")
-    return "\n".join([*lines, f"one thread, medians; {rows[0].hardware}"])
+        lines.append(
+            f"{row.work:24} {ours:>12}   {row.peer:32} {peer:>12} {row.ratio:>7.2f}x {row.threads:>8}  {row.cache}"
+        )
+    return "\n".join([*lines, f"medians; threads are the peers', ours take one; {rows[0].hardware}"])
 
 
 if __name__ == "__main__":

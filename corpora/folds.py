@@ -1,7 +1,9 @@
 """Subject-disjoint folds, in which no actor is ever on two sides; and a random split, which leaks."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,40 @@ RAVDESS_FIVE_FOLDS = (
     (1, 4, 9, 22),
 )
 """Validation actors of the five folds of Luna-Jimenez et al. 2021, section 4.1."""
+
+MOCANU_FOLDS = 10
+"""Mocanu et al. 2023, section 4.1: cross-validation by actor, 80 % training, 10 % validation, 10 % test."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Subjects of one fold, by what they are used for; none is on two sides."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def mocanu_folds(subjects: Iterable[int]) -> tuple[Split, ...]:
+    """The ten folds of any corpus: each subject is tested once, and validated once.
+
+    The paper does not name the actors of a fold. Here they are neighbours by number, so that in RAVDESS, whose odd
+    actors are men, each group has both sexes.
+
+    Raises
+    ------
+    ArgumentError : fewer than ten subjects.
+    """
+    ordered = sorted(set(subjects))
+    if len(ordered) < MOCANU_FOLDS:
+        raise ArgumentError(f"{len(ordered)} subjects; expected {MOCANU_FOLDS} or more, one for each fold.")
+    starts = [fold * len(ordered) // MOCANU_FOLDS for fold in range(MOCANU_FOLDS + 1)]
+    groups = [tuple(ordered[start:end]) for start, end in pairwise(starts)]
+    folds = []
+    for test, validation in zip(groups, groups[1:] + groups[:1], strict=True):
+        train = tuple(subject for subject in ordered if subject not in test + validation)
+        folds.append(Split(train, validation, test))
+    return tuple(folds)
 
 
 @dataclass(frozen=True)

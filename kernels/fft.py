@@ -32,7 +32,10 @@ _BLOCK = 32 + 4
 """Elements from one of the second pass's blocks to the next: 4 more than it has, since processors take addresses a
 multiple of 4096 bytes apart for the same at first, and a load then waits for an unrelated store."""
 
-WORK_SIZE = 8 * _BLOCK * 2 * LANES
+LOW = 8 * _BLOCK * 2 * LANES
+"""Where X[0], and real and imaginary part of X[1] of 16 frames are in the work area, a vector each."""
+
+WORK_SIZE = LOW + 3 * LANES
 
 _ELEMENT = 2 * LANES  # float32 of a complex element
 _SQRT_HALF = np.float32(np.sqrt(0.5))
@@ -82,21 +85,21 @@ def transpose_hops(signal, start, frames, offset, transposed):
 
 
 @njit(**JIT_OPTIONS)
-def power_of_frames(transposed, offsets, first, tables, work, low):
+def power_of_frames(transposed, offsets, first, tables, work):
     """Power spectra of frames first .. first + 15.
 
     Parameters
     ----------
     transposed, offsets, tables : of the functions above.
-    work : float32 [shape=(WORK_SIZE,)], overwritten: |X[k]|^2 of 16 frames from element `bin_place(k)` on.
-    low : float32 [shape=(3, 16)], written: X[0], and real and imaginary part of X[1].
+    work : float32 [shape=(WORK_SIZE,)], overwritten: |X[k]|^2 of 16 frames from element `bin_place(k)` on, and what is
+        at LOW.
     """
     _window_and_first_pass(transposed, offsets, first, tables, work)
     _second_pass(tables, work)
-    _last_pass_of_own_mirrors(tables, work, low)
+    _last_pass_of_own_mirrors(tables, work)
     first_bin = _last_pass_and_split(1, tables, work)
-    vstore(low, LANES, first_bin[0])
-    vstore(low, 2 * LANES, first_bin[1])
+    vstore(work, LOW + LANES, first_bin[0])
+    vstore(work, LOW + 2 * LANES, first_bin[1])
     for bin_ in range(2, 32):
         _last_pass_and_split(bin_, tables, work)
 
@@ -148,12 +151,12 @@ def _second_pass(tables, work):
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
-def _last_pass_of_own_mirrors(tables, work, low):
+def _last_pass_of_own_mirrors(tables, work):
     """Bins 0, 64, 128, 192, and 32, 96, 160, 224: their mirrors 256 - k are among themselves."""
     z = _last_four_points(work, 0)
     constant = _TWO * (z[0][0] + z[0][1])
     vstore(work, bin_place(0), constant * constant)
-    vstore(low, 0, constant)
+    vstore(work, LOW, constant)
     _store_pair(work, 64, _split(z[1], z[3], tables, 64))
     vstore(work, bin_place(128), _TWO * _TWO * _power(z[2]))
     z = _last_four_points(work, 32)

@@ -148,17 +148,20 @@ def vmin(typing_context, left, right):
 
 
 _LOG_POLYNOMIAL = (
-    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
-    -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+    -0.10102239, 0.16419996, -0.17333467, 0.19873046, -0.24959343, 0.33336182, -0.50000667, 0.99999981,
 )  # fmt: skip
-"""log(1 + f) = f - f^2 / 2 + f^3 P(f), highest power first: Moshier's Cephes library, logf.c."""
+"""log(1 + f) = f P(f) for sqrt(1/2) <= 1 + f < sqrt(2), highest power first: the least greatest absolute error, 3.4e-8.
+
+Found by Lawson's iteratively reweighted least squares. One that is also exact to a unit of the last place near
+log(1) = 0 would cost half as much again, and a logarithm that is added to others of 5 or 10 has no use for it.
+"""
 
 _SQRT_HALF_BITS = 0x3F3504F3
 
 
 @intrinsic
 def vlog(typing_context, vector):
-    """Natural logarithm of each element, within 2 units of the last place; elements must be positive, >= 1.2e-38.
+    """Natural logarithm of each element, within 1e-7 plus 1.5 units of the last place; elements must be >= 1.2e-38.
 
     x = m 2^e with sqrt(1/2) <= m < sqrt(2): exponent and mantissa are cut out of the bits, log(m) is a polynomial.
     """
@@ -168,13 +171,9 @@ def vlog(typing_context, vector):
         exponent = builder.sitofp(builder.ashr(above, _constant_int(23)), _FLOATS)
         mantissa_bits = builder.add(builder.and_(above, _constant_int(0x007FFFFF)), _constant_int(_SQRT_HALF_BITS))
         f = builder.fsub(builder.bitcast(mantissa_bits, _FLOATS), _constant(1.0), flags=_FAST)
-        square = builder.fmul(f, f, flags=_FAST)
-        cubic = builder.fmul(
-            builder.fmul(_polynomial(builder, f, _LOG_POLYNOMIAL), f, flags=_FAST), square, flags=_FAST
-        )
-        small = builder.fsub(cubic, builder.fmul(square, _constant(0.5), flags=_FAST), flags=_FAST)
+        small = builder.fmul(_polynomial(builder, f, _LOG_POLYNOMIAL), f, flags=_FAST)
         large = builder.fmul(exponent, _constant(math.log(2)), flags=_FAST)
-        return builder.fadd(builder.fadd(f, small, flags=_FAST), large, flags=_FAST)
+        return builder.fadd(small, large, flags=_FAST)
 
     return float32x16(float32x16), codegen
 

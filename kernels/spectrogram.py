@@ -26,6 +26,8 @@ LOUDEST = 1e6
 
 _BUFFERED_STEPS = 16
 
+_MOST_IDLE = 8
+
 _SLACK_HOPS = 16
 """After the newest sample; a backend may read, but not use, what is there."""
 
@@ -38,6 +40,10 @@ class Engine(Protocol):
     def reset(self, *, integer: bool = True) -> None: ...
 
     def step(self, history: npt.NDArray[np.float32], end: int, out: npt.NDArray[np.float32] | None) -> None: ...
+
+
+_idle: dict[tuple[Any, ...], "SpectrogramStream"] = {}
+"""By options, for the next wave: fresh memory costs as much as half the work. Each is one caller's at a time."""
 
 
 class SpectrogramStream:
@@ -105,14 +111,15 @@ class SpectrogramStream:
             statistics, std_floor, power_floor,
         )  # fmt: skip
         self._spec, self._engine = spec, _engine(spec, backend)
-        self._shape, self._scaled = (spec.bins, spec.columns), bool(spec.statistics_steps)
-        self._step, self._capacity = spec.step, spec.lookback
+        self._shape, self._step = (spec.bins, spec.columns), spec.step
+        self._capacity = spec.lookback + _BUFFERED_STEPS * spec.step
         self._history = np.zeros(self._capacity + _SLACK_HOPS * spec.hop_length, np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forget all audio: the next segment is complete after `segment` further samples, of either dtype."""
         self._dtype: np.dtype[Any] | None = None
+        self._standardize_by(None)
         self._done = self._end = self._spec.lookback  # of what `_history` holds: transformed, and written
         self._history[: self._end] = 0
         self._missing = self._spec.segment
@@ -174,14 +181,10 @@ class SpectrogramStream:
         """(bins, columns) of a segment."""
         return self._shape
 
-    def _pending_segments(self) -> int:
-        """Segments that the audio pushed so far completes, and that `tick` has not yet returned."""
-        steps = (self._end - self._done) // self._spec.step
-        return max(0, steps - max(0, self._missing // self._spec.step - 1))
-
-    def _standardize_by(self, moments: Moments) -> None:
-        """Use these mean and deviation in all segments."""
-        self._engine.moments, self._scaled = moments, True
+    def _standardize_by(self, moments: Moments | None) -> None:
+        """Use these mean and deviation in all segments until `reset`."""
+        self._engine.moments = moments
+        self._scaled = bool(self._spec.statistics_steps) or moments is not None
 
     def _checked_length(self, chunk: Samples) -> int:
         """Samples in `chunk`, once sure that it can follow what was pushed before."""
@@ -203,7 +206,7 @@ class SpectrogramStream:
         dropped = self._done - self._spec.lookback
         kept = self._history[dropped : self._end]
         if len(kept) + count > self._capacity:
-            self._capacity = max(len(kept) + count, self._spec.lookback + _BUFFERED_STEPS * self._spec.step)
+            self._capacity = len(kept) + count
             self._history = np.zeros(self._capacity + _SLACK_HOPS * self._spec.hop_length, np.float32)
         self._history[: len(kept)] = kept
         self._done -= dropped
@@ -224,24 +227,33 @@ def spectrogram_segments(
 
     Parameters
     ----------
-    out : where to write them: C-contiguous, of that shape. Large new arrays cost as much as half the work.
+    out : where to write them: C-contiguous, of that shape. A large new array costs as much as half the work.
 
     Examples
     --------
     >>> spectrogram_segments(np.zeros(16_000 + 3_200, np.int16)).shape
     (2, 64, 100)
     """
-    stream = SpectrogramStream(standardize="none" if standardize == "wave" else standardize, **options)
-    if standardize == "wave" and len(wave):
-        stream._standardize_by(_moments_of(wave, stream._spec.std_floor))
-    stream.push(wave)
-    shape = (stream._pending_segments(), *stream.shape)
+    options["standardize"] = "none" if standardize == "wave" else standardize
+    key = tuple(sorted(options.items()))
+    stream = _idle.pop(key, None) or SpectrogramStream(**options)
+    spec, count = stream._spec, stream._checked_length(wave)
+    shape = (max(0, (count - spec.segment) // spec.step + 1), *stream.shape)
     if out is None:
         out = np.empty(shape, np.float32)
     elif out.shape != shape:
         raise ValueError(f"out has shape {out.shape}; expected {shape}.")
+    if standardize == "wave" and count:
+        stream._standardize_by(_moments_of(wave, spec.std_floor))
+    piece = _BUFFERED_STEPS * spec.step
+    pieces = (wave[start : start + piece] for start in range(0, count, piece))
     for segment in out:
-        stream.tick(segment)
+        while stream.tick(segment) is None:
+            stream.push(next(pieces))
+    stream.reset()
+    if len(_idle) == _MOST_IDLE:
+        _idle.clear()
+    _idle[key] = stream
     return out
 
 

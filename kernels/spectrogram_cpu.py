@@ -76,8 +76,9 @@ class LaneSpectrogram:
         self.moments: Moments | None = None  # of a wave known as a whole
         self._state = np.zeros(3, np.int64)  # steps so far, where the kept columns begin, whether sums are integers
         self._sums = np.zeros((2, max(1, spec.statistics_steps)))
+        constant = tuple(np.fft.rfft(window_function(spec.window, N_FFT))[:LOW_BINS].real.astype(np.float32))
         options = _OUTPUTS[spec.output], _EDGES[spec.edge], spec.step, float(spec.std_floor), float(spec.power_floor)
-        self._fixed = (*options, *_constants(spec), *_work_areas(spec))
+        self._fixed = (*options, constant, *_constants(spec), *_work_areas(spec))
         self._unwanted = np.empty((spec.bins, spec.columns), np.float32)
         self._step = _compiled_step()
         if not self._step.signatures:  # compile now, and not when sound arrives
@@ -100,20 +101,19 @@ class LaneSpectrogram:
 
 @lru_cache(maxsize=8)
 def _constants(spec: SpectrogramSpec) -> tuple[npt.NDArray[Any], ...]:
-    """constant, tables, offsets, weights, spans, low weights: only read, so that streams share them."""
+    """tables, offsets, weights, spans, low weights: only read, so that streams share them."""
     window = window_function(spec.window, N_FFT)
-    constant = np.fft.rfft(window)[:LOW_BINS].real.astype(np.float32)  # the transform of x = 1
     offsets = sample_offsets(spec.hop_length, _width(spec))
-    return (constant, transform_tables(window), offsets, *_filters(spec))
+    return (transform_tables(window), offsets, *_filters(spec))
 
 
 def _work_areas(spec: SpectrogramSpec) -> tuple[npt.NDArray[Any], ...]:
-    """transposed, work, low; kept columns, those at the edges, and the signal there."""
+    """transposed, work; kept columns; the signal at the edges, and columns kept of it."""
     width, at_edges = _width(spec), _edge_columns(spec)
     new, rows = spec.step // spec.hop_length, spec.bins + LOW_ROWS
     shapes = (
-        (spec.hop_length, width), (fft.WORK_SIZE,), (3, LANES),
-        (rows * spec.columns + _SLIDES * new,), (rows * at_edges,), (width * spec.hop_length,),
+        (spec.hop_length, width), (fft.WORK_SIZE,), (rows * spec.columns + _SLIDES * new,),
+        (width * spec.hop_length + rows * at_edges,),
     )  # fmt: skip
     return tuple(aligned_zeros(shape) for shape in shapes)
 
@@ -164,14 +164,15 @@ def integer_moments(total, squares, count):
 def _compile_step(stamp: str) -> Any:
     """The jitted step; `stamp` is part of what Numba's cache knows it by.
 
-    Its arguments are those of `LaneSpectrogram.step`, with what `_constants` and `_work_areas` name.
+    Its arguments are those of `LaneSpectrogram.step`, the transform of x = 1 in the low bins, and what `_constants` and
+    `_work_areas` name. They are few: Numba takes 65 ns to unpack an array.
     """
 
     @njit(cache=True, **JIT_OPTIONS)
     def step_and_segment(
         history, end, wanted, out, state, sums, running, mean, deviation,
-        output, edge, step, std_floor, power_floor,
-        constant, tables, offsets, weights, spans, low_weights, transposed, work, low, kept, kept_at_edges, edge_signal,
+        output, edge, step, std_floor, power_floor, constant,
+        tables, offsets, weights, spans, low_weights, transposed, work, kept, edges,
     ):  # fmt: skip
         _ = stamp
         hop_length, (bins, columns) = transposed.shape[0], out.shape
@@ -181,7 +182,7 @@ def _compile_step(stamp: str) -> Any:
         newest_end = end if edge == CONTEXT else end - -BINS % hop_length
         _transform(
             history, newest_end - (new - 1) * hop_length - N_FFT, new, shift, shift, output, bins,
-            tables, offsets, weights, spans, low_weights.shape[0], transposed, work, low,
+            tables, offsets, weights, spans, low_weights.shape[0], transposed, work,
             kept, base + columns - new, columns,
         )  # fmt: skip
         if not wanted:
@@ -198,14 +199,15 @@ def _compile_step(stamp: str) -> Any:
         _emit_low_rows(out, left, inner, kept, base + right + left, columns, output, scales, constant, low_weights)
         if edge != CONTEXT:
             segment = columns * hop_length
-            _fill_edges(history[end - segment : end], hop_length, shift, mean, edge, edge_signal)
+            _fill_edges(history[end - segment : end], hop_length, shift, mean, edge, edges)
             _transform(
-                edge_signal, 0, at_edges, np.float32(0), shift, output, bins,
-                tables, offsets, weights, spans, low_weights.shape[0], transposed, work, low,
-                kept_at_edges, 0, at_edges,
+                edges, 0, at_edges, np.float32(0), shift, output, bins,
+                tables, offsets, weights, spans, low_weights.shape[0], transposed, work,
+                edges, transposed.size, at_edges,
             )  # fmt: skip
             for target, count, first in ((0, left, 0), (columns - right, right, at_edges - right)):
-                _emit_columns(out, target, count, kept_at_edges, first, at_edges, output, scales, constant, low_weights)
+                first += transposed.size
+                _emit_columns(out, target, count, edges, first, at_edges, output, scales, constant, low_weights)
 
     return step_and_segment
 
@@ -264,7 +266,7 @@ def _running_moments(state, sums, step):
 @njit(**JIT_OPTIONS)
 def _transform(
     signal, start, columns, offset, shift, output, bins, tables, offsets, weights, spans, low_rows,
-    transposed, work, low, kept, position, stride,
+    transposed, work, kept, position, stride,
 ):  # fmt: skip
     """Columns of `signal` - offset from `start` on, to kept[position], each row `stride` after the one before.
 
@@ -273,8 +275,8 @@ def _transform(
     transpose_hops(signal, start, columns, offset, transposed)
     for first in range(0, columns, LANES):
         count = min(LANES, columns - first)
-        power_of_frames(transposed, offsets, first, tables, work, low)
-        _keep_low_bins(low, shift, kept, position + first + bins * stride, stride, count)
+        power_of_frames(transposed, offsets, first, tables, work)
+        _keep_low_bins(work, shift, kept, position + first + bins * stride, stride, count)
         if output == LOGMEL:
             _keep_mel_bands(work, weights, spans, kept, position + first, stride, count)
         else:
@@ -282,9 +284,9 @@ def _transform(
 
 
 @njit(**JIT_OPTIONS)
-def _keep_low_bins(low, shift, kept, position, stride, count):
+def _keep_low_bins(work, shift, kept, position, stride, count):
     for row in range(3):
-        vstore_first(kept, position + row * stride, vload(low, row * LANES), count)
+        vstore_first(kept, position + row * stride, vload(work, fft.LOW + row * LANES), count)
     vstore_first(kept, position + 3 * stride, splat(shift), count)
 
 
@@ -305,7 +307,7 @@ def _keep_bins(work, output, low_rows, kept, position, stride, count):
     for bin_ in range(low_rows, BINS):
         value = vload(work, bin_place(bin_))
         if output == LOGMAG:
-            value = _HALF * vlog(vmax(value, splat(_SMALLEST)))
+            value = vlog(vmax(value, splat(_SMALLEST)))
         if count == LANES:
             vstore(kept, position + bin_ * stride, value)
         else:
@@ -362,14 +364,24 @@ def _scales(mean, deviation, power_floor):
 
 @njit(**JIT_OPTIONS)
 def _emit_segment(out, kept, first, output, scales, low_rows):
-    """All rows but the low ones, standardised and finished, in one pass; row 0 of column 0 is kept[first]."""
+    """All rows but the low ones, standardised and finished, in one pass; row 0 of column 0 is kept[first].
+
+    Vectors are stored where a cache line begins: a store across two costs a third of the pass.
+    """
     begin, end = low_rows * out.shape[1], out.size
-    whole = begin + (end - begin) // LANES * LANES
-    for index in range(begin, whole, LANES):
+    lead = min(-(out.ctypes.data // out.itemsize + begin) % LANES, end - begin)
+    _emit_first(out, begin, lead, kept, first, output, scales)
+    whole = begin + lead + (end - begin - lead) // LANES * LANES
+    for index in range(begin + lead, whole, LANES):
         vstore(out, index, _finished(vload(kept, first + index), output, scales))
-    if whole < end:
-        value = _finished(vload_first(kept, first + whole, end - whole), output, scales)
-        vstore_first(out, whole, value, end - whole)
+    _emit_first(out, whole, end - whole, kept, first, output, scales)
+
+
+@njit(forceinline=True, **JIT_OPTIONS)
+def _emit_first(out, index, count, kept, first, output, scales):
+    """Fewer elements than a vector has."""
+    value = _finished(vload_first(kept, first + index, count), output, scales)
+    vstore_first(out, index, value, count)
 
 
 @njit(**JIT_OPTIONS)
@@ -411,7 +423,7 @@ def _low_powers(kept, source, stride, lanes, scales, constant):
 def _finished(value, output, scales):
     """What is kept, standardised: for "logmag" that is a logarithm already."""
     if output == LOGMAG:
-        return vmax(value + scales[3], splat(scales[5]))
+        return vmax(_HALF * value + scales[3], splat(scales[5]))
     return _finished_power(value, output, scales)
 
 

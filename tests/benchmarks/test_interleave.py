@@ -2,7 +2,9 @@
 
 import time
 
-from benchmarks.interleave import compare
+import numpy as np
+
+from benchmarks.interleave import Conditions, compare
 
 
 def test_contestants_take_turns_and_each_turn_is_prepared():
@@ -17,3 +19,21 @@ def test_ratio_is_how_much_longer_the_peer_takes():
     assert (row.work, row.peer) == ("work", "peer")
     assert 1_900 < row.ours_us < row.peer_us
     assert 2 < row.ratio < 11
+
+
+def test_a_cold_turn_is_one_run_after_its_preparation():
+    calls = []
+    conditions = Conditions(threads=2, cache="cold")
+    (row,) = compare("work", lambda: calls.append("ours"), {"peer": lambda: calls.append("peer")}, rounds=1, runs=3,
+                     prepare=lambda: calls.append("prepare"), conditions=conditions)  # fmt: skip
+    assert calls == ["prepare", "ours", "prepare", "peer"] * 3
+    assert (row.threads, row.cache) == (2, "cold")
+
+
+def test_what_was_cached_is_slower_to_read_cold():
+    values = np.ones(1 << 18, np.float32)  # 1 MiB, which a core's own caches hold
+    hot, cold = (
+        compare("read", values.sum, {"again": values.sum}, rounds=15, conditions=conditions)[0].ours_us
+        for conditions in (Conditions(), Conditions(cache="cold"))
+    )
+    assert cold > hot

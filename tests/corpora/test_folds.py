@@ -8,11 +8,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpora.folds import RAVDESS_ACTORS, RAVDESS_FIVE_FOLDS, deployment_split, random_split
+from bundle.errors import ArgumentError
+from corpora.folds import RAVDESS_ACTORS, RAVDESS_FIVE_FOLDS, deployment_split, mocanu_folds, random_split
 
 
 def test_five_folds_hold_each_actor_once():
     assert sorted(actor for fold in RAVDESS_FIVE_FOLDS for actor in fold) == list(RAVDESS_ACTORS)
+
+
+@pytest.mark.parametrize("subjects", [RAVDESS_ACTORS, range(1001, 1092), range(10)], ids=["RAVDESS", "CREMA-D", "ten"])
+def test_mocanu_s_ten_folds_are_eighty_ten_ten_by_actor(subjects):
+    folds = mocanu_folds(subjects)
+    assert len(folds) == 10
+    for fold in folds:
+        assert sorted(fold.train + fold.validation + fold.test) == list(subjects)
+        assert abs(len(fold.test) - len(subjects) / 10) < 1
+        assert abs(len(fold.validation) - len(subjects) / 10) < 1
+    assert [fold.validation for fold in folds] == [fold.test for fold in folds[1:] + folds[:1]]
+    for side in ("validation", "test"):  # each subject once
+        assert sorted(subject for fold in folds for subject in getattr(fold, side)) == list(subjects)
+
+
+def test_mocanu_s_folds_of_ravdess_have_both_sexes_on_every_side():
+    for fold in mocanu_folds(RAVDESS_ACTORS):
+        for side in (fold.train, fold.validation, fold.test):
+            assert {actor % 2 for actor in side} == {0, 1}
+
+
+def test_mocanu_s_folds_do_not_depend_on_the_order_of_clips():
+    clips = [actor for actor in reversed(RAVDESS_ACTORS) for _ in range(3)]
+    assert mocanu_folds(clips) == mocanu_folds(RAVDESS_ACTORS)
+
+
+def test_fewer_subjects_than_folds_are_rejected():
+    with pytest.raises(ArgumentError, match="9 subjects; expected 10 or more"):
+        mocanu_folds(range(9))
 
 
 @settings(deadline=None, derandomize=True)

@@ -129,6 +129,21 @@ def test_supersampling_reduces_aliasing():
     assert errors[2] < 0.01
 
 
+def test_supersampling_keeps_a_face_of_300_pixels_from_aliasing_at_48(portrait):
+    """Its figure, printed by `pytest -s -k aliasing_at_48`: peak signal to the error against the mean of all pixels."""
+    scale = 300 / 48
+    matrix = [[scale, 0, 80 + scale / 2], [0, scale, 20 + scale / 2]]
+    ideal = crop(portrait, matrix, 48, supersample=24)
+    psnr_db = []
+    for supersample in (1, 2, 3):
+        error = crop(portrait, matrix, 48, supersample=supersample) - ideal
+        psnr_db.append(float(20 * np.log10(255 / np.sqrt(np.mean(error**2)))))
+    print("supersample 1, 2, 3:", ", ".join(f"{value:.1f} dB" for value in psnr_db))
+    assert psnr_db[0] < 30
+    assert psnr_db[1] > 35
+    assert psnr_db[2] > 40
+
+
 def test_image_passes_the_identity_untouched(portrait):
     found = crop(portrait, [[1, 0, 100], [0, 1, 60]], gray=False)
     np.testing.assert_array_equal(found, portrait[60 : 60 + SIZE, 100 : 100 + SIZE].transpose(2, 0, 1))

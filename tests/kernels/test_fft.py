@@ -5,6 +5,7 @@ import pytest
 
 from kernels.fft import (
     BINS,
+    LOW,
     N_FFT,
     WORK_SIZE,
     bin_place,
@@ -24,11 +25,11 @@ def transform(signal, hop_length, first=0, *, frames=16, window="hann", offset=0
     padded = np.append(signal, np.full(16 * hop_length, 1e9)).astype(np.float32)
     transposed = np.zeros((hop_length, width), np.float32)
     transpose_hops(padded, 0, frames, np.float32(offset), transposed)
-    work, low = np.empty(WORK_SIZE, np.float32), np.empty((3, LANES), np.float32)
+    work = np.empty(WORK_SIZE, np.float32)
     tables = transform_tables(window_function(window, N_FFT))
-    power_of_frames(transposed, sample_offsets(hop_length, width), first, tables, work, low)
+    power_of_frames(transposed, sample_offsets(hop_length, width), first, tables, work)
     power = np.stack([work[bin_place(bin_) :][:LANES] for bin_ in range(BINS)])
-    return power, low
+    return power, work[LOW : LOW + 3 * LANES].reshape(3, LANES)
 
 
 def spectrum(signal, hop_length, first=0, *, window="hann"):

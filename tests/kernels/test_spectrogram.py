@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -421,6 +422,25 @@ def test_memory_of_another_kind_is_rejected(backend, out):
 def test_memory_for_another_number_of_segments_is_rejected(backend):
     with pytest.raises(ValueError, match=r"expected \(6, 64, 20\)"):
         spectrogram_segments(WAVE, **SHORT, backend=backend, out=np.empty((5, 64, 20), np.float32))
+
+
+def test_work_areas_that_another_wave_left_have_no_influence(backend):
+    options = SHORT | {"standardize": "none", "backend": backend}
+    expected = spectrogram_segments(WAVE, **options)
+    spectrogram_segments(FLOAT_WAVE[::-1], **options | {"standardize": "wave"})
+    with pytest.raises(ValueError, match="expected int16 or float32"):
+        spectrogram_segments(WAVE.astype(np.int32), **options)
+    spectrogram_segments(WAVE[5_000:], **options)
+    np.testing.assert_array_equal(spectrogram_segments(WAVE, **options), expected)
+
+
+def test_waves_may_be_transformed_by_several_threads_at_once(backend):
+    waves = [np.roll(WAVE, 1_000 * shift) for shift in range(16)]
+    expected = [spectrogram_segments(wave, **SHORT, backend=backend) for wave in waves]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda wave: spectrogram_segments(wave, **SHORT, backend=backend), waves))
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_a_long_stream_stays_exact(backend):
