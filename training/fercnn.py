@@ -1,6 +1,7 @@
 """The FERCNN recipe (Srinivas & Mishra 2022): features by kernels, a fitted projection, and the CNN trained on it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bundle.features import PROBS_FUSED
+from bundle.labels import RAVDESS_LABELS
 from corpora.av_clip import AvClip, FaceFormat
 from kernels import clip_features, interest_point_features
 from networks.fercnn import FUSED_FEATURES, Fercnn, FercnnConfig
@@ -25,14 +27,20 @@ class FercnnRecipe:
     """Follows `training.recipe.Recipe`; `prepare` is to be called with the training clips before the first epoch.
 
     The paper states the network and nothing of its training: optimiser, epochs and batches are ours.
+
+    Parameters
+    ----------
+    network : one of `VARIANTS`; its number of labels is that of `labels`.
+    labels : names of the corpus's labels.
     """
 
     faces = FaceFormat(size_px=48, fps=10)
     fit = FitConfig(epochs=100, lr=1e-3, weight_decay=0.0)
     batch_size = 64
 
-    def __init__(self, network: FercnnConfig | None = None) -> None:
-        self.network = network or FercnnConfig(labels=8)
+    def __init__(self, network: FercnnConfig | None = None, labels: Sequence[str] = RAVDESS_LABELS) -> None:
+        self.network = replace(network or FercnnConfig(), labels=len(labels))
+        self.labels = tuple(labels)
 
     def build(self) -> Fercnn:
         return Fercnn(self.network)
