@@ -55,6 +55,7 @@ class MrpnTraining:
         self.split = deployment_split(recipe.fold)
         torch.manual_seed(recipe.seed)
         self.model = Mrpn(recipe.network)
+        self.encoders = {name: modality.encoder for name, modality in self.model.modalities.items()}
 
     def run(self) -> dict[str, Any]:
         """Train, and write `mrpn.pt`, which edge-export reads; returns the figures on the actors held out.
@@ -80,8 +81,10 @@ class MrpnTraining:
 
     def train_visual(self) -> Mapping[str, float]:
         """Train the visual encoder as a classifier of FER2013; returns its figures on PrivateTest."""
-        recipe, encoder, video = self.recipe, self.model.visual, self.recipe.specs[1]
-        classifier = nn.Sequential(encoder, nn.Dropout(0.3), nn.Linear(encoder.embedding_size, len(FER2013_LABELS)))
+        recipe, visual, video = self.recipe, self.model.modalities["visual"], self.recipe.specs[1]
+        classifier = nn.Sequential(
+            visual.encoder, nn.Dropout(0.3), nn.Linear(visual.embedding_size, len(FER2013_LABELS))
+        )
         classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         own = ~self._in_pool
         crops = torch.from_numpy(self.faces("Training").images[own])
@@ -130,14 +133,18 @@ class MrpnTraining:
                 yield mixup(batch, torch.tensor([clip.label for clip in chosen]), rng, generator)
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            return F.cross_entropy(model.audio_logits(batch), batch["target"], label_smoothing=LABEL_SMOOTHING)
+            return F.cross_entropy(
+                model.branch_logits("audio", batch), batch["target"], label_smoothing=LABEL_SMOOTHING
+            )
 
         def validate() -> dict[str, float]:
-            return figures_of_merit(model.audio_logits(validation_batch).softmax(1).numpy(), validation_labels)
+            return figures_of_merit(
+                model.branch_logits("audio", validation_batch).softmax(1).numpy(), validation_labels
+            )
 
         head = model.head
         parameters = [
-            *model.audio.parameters(), *head.aggregator["audio"].parameters(),
+            *self.encoders["audio"].parameters(), *head.aggregator["audio"].parameters(),
             *head.feature_norm["audio"].parameters(), *head.branch["audio"].parameters(),
         ]  # fmt: skip
         return fit(
@@ -151,7 +158,8 @@ class MrpnTraining:
         validation = self.windows(self.split.validation, "PublicTest")
         steps = len(train) // CLIPS_PER_BATCH
         distinct = recipe.specs[2].image_slots // FACE_REPEATS
-        model.visual.requires_grad_(False)
+        visual, audio = self.encoders["visual"], self.encoders["audio"]
+        visual.requires_grad_(False)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, 1, epoch)), self._generator(epoch)
@@ -165,12 +173,12 @@ class MrpnTraining:
                 yield batch
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            model.visual.eval()  # frozen: its normalisation too
+            visual.eval()  # frozen: its normalisation too
             faces = batch["faces"][:, ::FACE_REPEATS]  # (B, distinct, 1, H, W)
-            visual = encode_valid(model.visual, faces, torch.ones(faces.shape[:2]))
-            visual = visual.repeat_interleave(FACE_REPEATS, 1) * batch["visual_mask"].unsqueeze(2)
-            audio = encode_valid(model.audio, batch["segments"], batch["audio_mask"])
-            logits = model.head(visual, batch["visual_mask"], audio, batch["audio_mask"])
+            seen = encode_valid(visual, faces, torch.ones(faces.shape[:2]))
+            seen = seen.repeat_interleave(FACE_REPEATS, 1) * batch["visual_mask"].unsqueeze(2)
+            heard = encode_valid(audio, batch["segments"], batch["audio_mask"])
+            logits = model.head(seen, batch["visual_mask"], heard, batch["audio_mask"])
             return multi_term_loss(logits, batch["label"], LABEL_SMOOTHING)
 
         def validate() -> dict[str, float]:
@@ -267,7 +275,7 @@ def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[npt.NDArray[np.floa
     with torch.inference_mode():
         for start in range(0, len(windows), CLIPS_PER_BATCH):
             logits = model(_tensors(windows[start : start + CLIPS_PER_BATCH]))
-            parts.append(torch.stack([output.softmax(1) for output in logits]).numpy())
+            parts.append(torch.stack([logits[name].softmax(1) for name in PROBS]).numpy())
     return np.concatenate(parts, 1), np.array([window.label for window in windows])
 
 
