@@ -55,25 +55,25 @@ def test_names_and_shapes_are_torchvisions(state):
 
 def test_published_resnet18_loads_without_its_classifier(state, path):
     encoder = ResNet18(3)
-    load_pretrained(encoder, path, drop=["fc"])
+    load_pretrained(encoder, path, drop=["fc."])
     for name, value in encoder.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(value, state[name]), name
 
 
 def test_a_gray_stem_takes_gray_as_the_colour_stem_takes_gray_in_three_channels(path):
     gray, colour = ResNet18(1).eval(), ResNet18(3).eval()
-    load_pretrained(gray, path, drop=["fc"], sum_channels=["conv1"])
-    load_pretrained(colour, path, drop=["fc"])
+    load_pretrained(gray, path, drop=["fc."], sum_channels=["conv1.weight"])
+    load_pretrained(colour, path, drop=["fc."])
     image = torch.randn(1, 1, 32, 32)
     torch.testing.assert_close(gray.conv1(image), colour.conv1(image.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
 
-def test_weights_below_an_entry_and_fresh_parts_of_ours(tmp_path):
+def test_weights_below_a_key_into_a_network_with_more_parts(tmp_path):
     torch.manual_seed(0)
     published, ours = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     torch.save({"model": published.state_dict(), "epoch": torch.tensor(3)}, tmp_path / "net.pt")
     kept = ours[1].weight.clone()
-    load_pretrained(ours, tmp_path / "net.pt", entry="model", fresh=["1"])
+    load_pretrained(ours, tmp_path / "net.pt", key="model", drop=["1."])
     assert torch.equal(ours[0].weight, published[0].weight)
     assert torch.equal(ours[1].weight, kept)
 
@@ -90,11 +90,6 @@ def test_every_misfit_is_named_and_nothing_is_changed(state, path, tmp_path):
     assert "2 unexpected: fc.bias, fc.weight" in message
     assert "1 of another shape: conv1.weight (64, 3, 7, 7), expected (64, 1, 7, 7)" in message
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-
-
-def test_a_name_covers_what_is_below_it_and_not_its_namesakes(state, path):
-    with pytest.raises(ArtefactError, match=r"unexpected: fc\.bias"):
-        load_pretrained(ResNet18(3), path, drop=["f", "c"])
 
 
 class Trap:
@@ -115,11 +110,11 @@ def test_code_in_a_file_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"model": {"epoch": 3}}, torch.ones(2)], ids=repr)
-@pytest.mark.parametrize("entry", [None, "model"])
-def test_a_file_without_named_tensors_is_refused(tmp_path, content, entry):
+@pytest.mark.parametrize("key", [None, "model"])
+def test_a_file_without_named_tensors_is_refused(tmp_path, content, key):
     torch.save(content, tmp_path / "net.pt")
-    with pytest.raises(ArtefactError, match="holds no tensors by name"):
-        load_pretrained(nn.Linear(1, 1), tmp_path / "net.pt", entry=entry)
+    with pytest.raises(ArtefactError, match="cannot be read as weights"):
+        load_pretrained(nn.Linear(1, 1), tmp_path / "net.pt", key=key)
 
 
 def test_a_missing_file_is_refused(tmp_path):
