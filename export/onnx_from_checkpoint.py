@@ -53,7 +53,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises
     ------
-    ArtefactError : `path` is no checkpoint of `edge-train`, or of another network.
+    ArtefactError : `path` is no checkpoint of `edge-train`, or of another network, or of one whose features are for the
+        reproduction of a paper only.
     """
     try:
         with warnings.catch_warnings():
@@ -61,6 +62,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             saved = torch.load(path, weights_only=True, map_location="cpu")
         network = Mrpn(MrpnConfig(**saved["network"]))
         network.load_state_dict(saved["model"])
+        if not saved["specs"]:
+            raise ArtefactError("its features need the whole clip, which no runtime has")
         audio, video, window = saved["specs"]
         training = {"split": saved["split"], **saved["training"]}
         return Checkpoint(

@@ -1,6 +1,5 @@
 """The MRPN recipe: visual encoder on FER2013, audio branch on RAVDESS, then the whole N2 on their composite."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -13,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bundle.errors import ArtefactError
 from bundle.features import PROBS, AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
 from corpora.composite import FacePool, Specs, Window, audio_slots, composite_window, composite_windows, stack_windows
@@ -24,7 +22,7 @@ from networks.mrpn import Mrpn, MrpnConfig, encode_valid
 from perception.mediapipe_face import MediaPipeFaceDetector
 from training.augment import FaceJitter, center_faces, change_speech, jitter_faces, mask_spectrograms, random_gaps
 from training.evaluate import figures_of_merit, fit_temperature, temper
-from training.fit import FitConfig, fit
+from training.fit import FitConfig, claim_folder, fit
 from training.losses import multi_term_loss
 
 LABEL_SMOOTHING = 0.1
@@ -65,7 +63,7 @@ class MrpnTraining:
         ArtefactError : the folder holds the training of another recipe.
         InputError : the corpora cannot be read.
         """
-        self._claim_folder()
+        claim_folder(self.folder, asdict(self.recipe))
         visual = self.train_visual()
         self.train_audio()
         self.train_fused()
@@ -226,17 +224,6 @@ class MrpnTraining:
     def _in_pool(self) -> npt.NDArray[np.bool_]:
         """Which of FER2013's training faces the fused stage gets."""
         return np.random.default_rng(self.recipe.seed).random(len(self.faces("Training").labels)) < FER_POOL_FRACTION
-
-    def _claim_folder(self) -> None:
-        """Note the recipe in the folder, or compare: resumed with another fold, held-out actors would be known ones."""
-        path, recipe = self.folder / "recipe.json", json.dumps(asdict(self.recipe), indent=2)
-        if not path.exists():
-            path.write_text(recipe, encoding="utf-8")
-        elif path.read_text(encoding="utf-8") != recipe:
-            raise ArtefactError(
-                f"{self.folder} holds a training whose recipe, {path.name}, is not this one (fold {self.recipe.fold}, "
-                f"seed {self.recipe.seed}). Choose another --output, or give the options of that training."
-            )
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
