@@ -12,22 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bundle.errors import ArtefactError
-from bundle.features import (
-    AUDIO_EMBEDDINGS,
-    AUDIO_MASK,
-    EMBEDDING,
-    FACE,
-    PROBS,
-    SPECTROGRAM,
-    VISUAL_EMBEDDINGS,
-    VISUAL_MASK,
-    AudioSpec,
-    VideoSpec,
-    WindowSpec,
-)
+from bundle.features import AUDIO_MASK, FACE, SPECTROGRAM, VISUAL_MASK, AudioSpec, VideoSpec, WindowSpec
 from bundle.manifest import Manifest, Part
 from export.simplify_onnx import simplify_onnx
-from networks.mrpn import Mrpn, MrpnConfig, MrpnHead
+from networks.mrpn import Mrpn, MrpnConfig
 from perception.onnxrt import OnnxRuntimeEngine
 
 OPSET = 17
@@ -52,7 +40,7 @@ class Checkpoint:
 class TemperedHead(nn.Module):
     """The head with its outputs as calibrated probabilities: softmax(logits / temperature)."""
 
-    def __init__(self, head: MrpnHead, temperatures: list[float]) -> None:
+    def __init__(self, head: nn.Module, temperatures: list[float]) -> None:
         super().__init__()
         self.head, self.temperatures = head, temperatures
 
@@ -65,7 +53,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises
     ------
-    ArtefactError : `path` is no checkpoint of `edge-train`, or of another network.
+    ArtefactError : `path` is no checkpoint of `edge-train`, or of another network, or of one whose features are for the
+        reproduction of a paper only.
     """
     try:
         with warnings.catch_warnings():
@@ -73,6 +62,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             saved = torch.load(path, weights_only=True, map_location="cpu")
         network = Mrpn(MrpnConfig(**saved["network"]))
         network.load_state_dict(saved["model"])
+        if not saved["specs"]:
+            raise ArtefactError("its features need the whole clip, which no runtime has")
         audio, video, window = saved["specs"]
         training = {"split": saved["split"], **saved["training"]}
         return Checkpoint(
@@ -93,31 +84,40 @@ def export_parts(checkpoint: Checkpoint, folder: Path) -> dict[str, Part]:
 
     Raises
     ------
-    ArtefactError : ONNX Runtime's output differs from PyTorch's by more than TOLERANCE.
+    ArtefactError : ONNX Runtime's output differs from PyTorch's by more than TOLERANCE; the network takes chunks of
+        another shape than its specs make.
     """
-    network, window = checkpoint.network, checkpoint.window
-    images, segments = window.image_slots, window.segment_slots(checkpoint.audio)
-    visual_size, audio_size = network.visual.embedding_size, network.audio.embedding_size
-    modules: dict[str, tuple[nn.Module, dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]] = {
-        "visual": (network.visual, {FACE: checkpoint.video.shape}, {EMBEDDING: (visual_size,)}),
-        "audio": (network.audio, {SPECTROGRAM: checkpoint.audio.shape}, {EMBEDDING: (audio_size,)}),
-        "head": (
-            TemperedHead(network.head, checkpoint.temperatures),
-            {
-                VISUAL_EMBEDDINGS: (images, visual_size),
-                VISUAL_MASK: (images,),
-                AUDIO_EMBEDDINGS: (segments, audio_size),
-                AUDIO_MASK: (segments,),
-            },
-            {name: (len(checkpoint.labels),) for name in PROBS},
-        ),
-    }
+    network = checkpoint.network
+    _check_shapes(checkpoint)
     parts = {}
-    for name, (module, inputs, outputs) in modules.items():
-        file = f"{name}.onnx"
+    for name, part in network.parts().items():
+        module, file = part.module, f"{name}.onnx"
+        if part.runs == "window":
+            module = TemperedHead(module, checkpoint.temperatures)
+        inputs, outputs = dict(part.inputs), dict(part.outputs)
         export_module(module.eval(), folder / file, inputs, outputs)
         parts[name] = Part({"float32": file}, inputs, outputs)
     return parts
+
+
+def _check_shapes(checkpoint: Checkpoint) -> None:
+    """Refuse a network that expects other chunks than its specs make."""
+    window = checkpoint.window
+    found: dict[str, tuple[int, ...]] = {}
+    for part in checkpoint.network.parts().values():
+        found |= part.inputs
+    expected = {
+        FACE: checkpoint.video.shape,
+        SPECTROGRAM: checkpoint.audio.shape,
+        VISUAL_MASK: (window.image_slots,),
+        AUDIO_MASK: (window.segment_slots(checkpoint.audio),),
+    }
+    for name, shape in expected.items():
+        if found.get(name, shape) != shape:
+            raise ArtefactError(
+                f"the network takes {name} of shape {found[name]}; its specs make {shape}. "
+                "Train it again with specs and network of one size."
+            )
 
 
 def export_module(
@@ -159,7 +159,7 @@ def _random_inputs(inputs: Mapping[str, tuple[int, ...]], batch: int) -> tuple[T
     generator = torch.Generator().manual_seed(batch)
     return tuple(
         torch.rand(batch, *shape, generator=generator).round()
-        if name in (VISUAL_MASK, AUDIO_MASK)
+        if name.endswith("_mask")
         else torch.randn(batch, *shape, generator=generator)
         for name, shape in inputs.items()
     )

@@ -1,6 +1,6 @@
 """Random changes of faces and speech that keep the emotion, drawn anew for each use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bundle.features import VideoSpec
+from corpora.av_clip import SAMPLE_RATE_HZ, AvClip
+
+SHORTEST_SLICE_S = 1.0
+"""Of a clip (Chang & Skarbek 2021, 4.4)."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,15 @@ class FaceJitter:
 
 
 def jitter_faces(
-    crops: Tensor, spec: VideoSpec, jitter: FaceJitter, generator: torch.Generator, *, flip: bool = True
-) -> Tensor:
-    """Network input from crops with a margin: uint8 (B, size + 2 margin, ...) -> float32 (B, 1, size, size).
+    crops: Tensor, spec: VideoSpec, jitter: FaceJitter, generator: torch.Generator, *, flip: bool = True,
+    alike: bool = False,
+) -> Tensor:  # fmt: skip
+    """Network input from crops, which may have a margin: uint8 (B, size + 2 margin, ...) -> float32 (B, 1, size, size).
 
-    Each crop gets its own rotation, scale, shift, mirror image, contrast and erased rectangle.
+    Each crop gets its own rotation, scale, shift, mirror image, contrast and erased rectangle; or, `alike`, all get
+    the same, as the images of one clip must (Chang & Skarbek 2021, 4.4 and Fig. 8).
     """
-    count = len(crops)
+    count = 1 if alike else len(crops)
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator) * 2 - 1
@@ -41,11 +47,11 @@ def jitter_faces(
     affine[:, 0, 0], affine[:, 0, 1] = torch.cos(angle) * scale * mirror, -torch.sin(angle) * scale
     affine[:, 1, 0], affine[:, 1, 1] = torch.sin(angle) * scale * mirror, torch.cos(angle) * scale
     affine[:, :, 2] = uniform(count, 2) * jitter.shift
-    grid = F.affine_grid(affine, [count, 1, spec.size_px, spec.size_px], align_corners=False)
+    grid = F.affine_grid(affine.expand(len(crops), -1, -1), [len(crops), 1, *[spec.size_px] * 2], align_corners=False)
     faces = F.grid_sample(crops[:, None].float(), grid, padding_mode="border", align_corners=False)
     middle = faces.mean((1, 2, 3), keepdim=True)
     faces = middle + (faces - middle) * (1 + uniform(count, 1, 1, 1) * jitter.gain)
-    _erase(faces, jitter.erase_probability, generator)
+    _erase(faces, jitter.erase_probability, generator, alike)
     return (faces - spec.mean) / spec.std
 
 
@@ -56,14 +62,27 @@ def center_faces(crops: Tensor, spec: VideoSpec) -> Tensor:
     return (middle.float() - spec.mean) / spec.std
 
 
-def _erase(faces: Tensor, probability: float, generator: torch.Generator) -> None:
-    """Fill a random rectangle of some faces with gray, in place: a hand, a phone, the steering wheel."""
+def _erase(faces: Tensor, probability: float, generator: torch.Generator, alike: bool) -> None:
+    """Fill a random rectangle of some faces, or of all, with gray, in place: a hand, a phone, the steering wheel."""
     size = faces.shape[-1]
-    for index in torch.nonzero(torch.rand(len(faces), generator=generator) < probability)[:, 0]:
+    groups = [faces] if alike else faces.split(1)
+    for index in torch.nonzero(torch.rand(len(groups), generator=generator) < probability)[:, 0].tolist():
         height, width = (int(v) for v in torch.randint(size // 8, size // 2, (2,), generator=generator))
         top = int(torch.randint(0, size - height, (1,), generator=generator))
         left = int(torch.randint(0, size - width, (1,), generator=generator))
-        faces[index, :, top : top + height, left : left + width] = 255 * torch.rand(1, generator=generator)
+        groups[index][:, :, top : top + height, left : left + width] = 255 * torch.rand(1, generator=generator)
+
+
+def slice_clip(clip: AvClip, rng: np.random.Generator) -> AvClip:
+    """A random stretch of a clip of at least one second, its images and sound alike (Chang & Skarbek 2021, 4.4).
+
+    A clip of less than that is kept whole.
+    """
+    shortest = min(len(clip.wave), round(SHORTEST_SLICE_S * SAMPLE_RATE_HZ))
+    kept = int(rng.integers(shortest, len(clip.wave) + 1))
+    start = int(rng.integers(0, len(clip.wave) - kept + 1))
+    first, last = (round(sample / SAMPLE_RATE_HZ * clip.fps) for sample in (start, start + kept))
+    return replace(clip, wave=clip.wave[start : start + kept], images=clip.images[first:last])
 
 
 def change_speech(wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:

@@ -1,26 +1,64 @@
 """The training loop: seeded, resumable after any epoch, with progress and an ETA."""
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bundle.errors import ArtefactError
+from bundle.errors import ArgumentError, ArtefactError
+
+PLATEAU_EPOCHS = 10
+MOMENTUM = 0.9  # of SGD
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """epochs : passes over the data. lr : peak of a one-cycle schedule."""
+    """How long to train, and how.
+
+    epochs : passes over the data, at most. lr : the first, or the peak of a one-cycle schedule.
+    optimizer : "adamw", "adam", or "sgd" with momentum 0.9.
+    schedule : "one-cycle": over all steps; "plateau": halved after ten epochs in which "validation_loss" did not fall
+        (Chang & Skarbek 2021, 5.2); "constant".
+    patience : stop after so many epochs without one that is as good as the best; None: never.
+
+    Raises
+    ------
+    ArgumentError : an unknown optimizer or schedule.
+    """
 
     epochs: int
     lr: float
     weight_decay: float
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    schedule: Literal["one-cycle", "plateau", "constant"] = "one-cycle"
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (("optimizer", _OPTIMIZERS), ("schedule", _SCHEDULES)):
+            if getattr(self, name) not in choices:
+                raise ArgumentError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
+
+
+_OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": partial(torch.optim.SGD, momentum=MOMENTUM),
+}
+_SCHEDULES: Mapping[str, Callable[..., Any]] = {
+    "one-cycle": lambda optimizer, lr, steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps),
+    "plateau": lambda optimizer, lr, steps: torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=PLATEAU_EPOCHS - 1, threshold=0
+    ),
+    "constant": lambda optimizer, lr, steps: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
+}
 
 
 def fit(
@@ -42,6 +80,7 @@ def fit(
     name : of the files `<name>.pt` (checkpoint, written after each epoch) and `<name>.csv` (metrics) in `folder`.
     batches : the batches of an epoch, `steps` of them, from its number, on which all their randomness depends.
     validate : figures on the validation subjects; the epoch with the highest "uar" is the best, the last of several.
+        The schedule "plateau" goes by their "validation_loss".
     seed : of what is random in the model.
 
     Returns
@@ -52,13 +91,13 @@ def fit(
     ------
     ArtefactError : the checkpoint in `folder` is of another configuration.
     """
-    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.epochs * steps)
+    optimizer = _OPTIMIZERS[config.optimizer](parameters, lr=config.lr, weight_decay=config.weight_decay)
+    schedule = _SCHEDULES[config.schedule](optimizer, config.lr, config.epochs * steps)
     path = folder / f"{name}.pt"
     settings = vars(config) | {"seed": seed}
     first, history, best = 0, [], {}
     if path.exists():
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         if saved["config"] != settings:
             raise ArtefactError(
                 f"{path} was trained with {saved['config']}; this run asks for {settings}. "
@@ -70,6 +109,8 @@ def fit(
         first, history, best = saved["epoch"] + 1, saved["history"], saved["best"]
     with tqdm(total=config.epochs * steps, initial=first * steps, desc=name, file=sys.stderr) as progress:
         for epoch in range(first, config.epochs):
+            if best and config.patience is not None and epoch - best["figures"]["epoch"] > config.patience:
+                break
             torch.manual_seed(seed * 100_003 + epoch)
             model.train()
             total = 0.0
@@ -78,12 +119,15 @@ def fit(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                schedule.step()
+                if config.schedule == "one-cycle":
+                    schedule.step()
                 total += loss.item()
                 progress.update()
             model.eval()
             with torch.inference_mode():
                 figures = {"epoch": epoch, "loss": total / steps, **validate()}
+            if config.schedule == "plateau":
+                schedule.step(figures["validation_loss"])
             history.append(figures)
             progress.set_postfix({key: f"{value:.3f}" for key, value in figures.items() if key != "epoch"})
             if not best or figures["uar"] >= best["figures"]["uar"]:
@@ -93,6 +137,24 @@ def fit(
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]
+
+
+def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note a training's settings in its folder, or compare: resumed with others, it might know its test subjects.
+
+    Raises
+    ------
+    ArtefactError : the folder holds a training with other settings.
+    """
+    path, text = folder / "recipe.json", json.dumps(settings, indent=2)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
+        raise ArtefactError(
+            f"{folder} holds a training whose settings, {path.name}, are not these. Choose another --output, or give "
+            "the options of that training."
+        )
 
 
 def _save(path: Path, model, optimizer, schedule, epoch: int, history, best, settings: Mapping[str, float]) -> None:

@@ -1,6 +1,5 @@
 """The MRPN recipe: visual encoder on FER2013, audio branch on RAVDESS, then the whole N2 on their composite."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -13,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bundle.errors import ArtefactError
 from bundle.features import PROBS, AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
 from corpora.composite import FacePool, Specs, Window, audio_slots, composite_window, composite_windows, stack_windows
@@ -24,7 +22,7 @@ from networks.mrpn import Mrpn, MrpnConfig, encode_valid
 from perception.mediapipe_face import MediaPipeFaceDetector
 from training.augment import FaceJitter, center_faces, change_speech, jitter_faces, mask_spectrograms, random_gaps
 from training.evaluate import figures_of_merit, fit_temperature, temper
-from training.fit import FitConfig, fit
+from training.fit import FitConfig, claim_folder, fit
 from training.losses import multi_term_loss
 
 LABEL_SMOOTHING = 0.1
@@ -55,6 +53,7 @@ class MrpnTraining:
         self.split = deployment_split(recipe.fold)
         torch.manual_seed(recipe.seed)
         self.model = Mrpn(recipe.network)
+        self.encoders = {name: modality.encoder for name, modality in self.model.modalities.items()}
 
     def run(self) -> dict[str, Any]:
         """Train, and write `mrpn.pt`, which edge-export reads; returns the figures on the actors held out.
@@ -64,7 +63,7 @@ class MrpnTraining:
         ArtefactError : the folder holds the training of another recipe.
         InputError : the corpora cannot be read.
         """
-        self._claim_folder()
+        claim_folder(self.folder, asdict(self.recipe))
         visual = self.train_visual()
         self.train_audio()
         self.train_fused()
@@ -80,8 +79,10 @@ class MrpnTraining:
 
     def train_visual(self) -> Mapping[str, float]:
         """Train the visual encoder as a classifier of FER2013; returns its figures on PrivateTest."""
-        recipe, encoder, video = self.recipe, self.model.visual, self.recipe.specs[1]
-        classifier = nn.Sequential(encoder, nn.Dropout(0.3), nn.Linear(encoder.embedding_size, len(FER2013_LABELS)))
+        recipe, visual, video = self.recipe, self.model.modalities["visual"], self.recipe.specs[1]
+        classifier = nn.Sequential(
+            visual.encoder, nn.Dropout(0.3), nn.Linear(visual.embedding_size, len(FER2013_LABELS))
+        )
         classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         own = ~self._in_pool
         crops = torch.from_numpy(self.faces("Training").images[own])
@@ -130,14 +131,18 @@ class MrpnTraining:
                 yield mixup(batch, torch.tensor([clip.label for clip in chosen]), rng, generator)
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            return F.cross_entropy(model.audio_logits(batch), batch["target"], label_smoothing=LABEL_SMOOTHING)
+            return F.cross_entropy(
+                model.branch_logits("audio", batch), batch["target"], label_smoothing=LABEL_SMOOTHING
+            )
 
         def validate() -> dict[str, float]:
-            return figures_of_merit(model.audio_logits(validation_batch).softmax(1).numpy(), validation_labels)
+            return figures_of_merit(
+                model.branch_logits("audio", validation_batch).softmax(1).numpy(), validation_labels
+            )
 
         head = model.head
         parameters = [
-            *model.audio.parameters(), *head.aggregator["audio"].parameters(),
+            *self.encoders["audio"].parameters(), *head.aggregator["audio"].parameters(),
             *head.feature_norm["audio"].parameters(), *head.branch["audio"].parameters(),
         ]  # fmt: skip
         return fit(
@@ -151,7 +156,8 @@ class MrpnTraining:
         validation = self.windows(self.split.validation, "PublicTest")
         steps = len(train) // CLIPS_PER_BATCH
         distinct = recipe.specs[2].image_slots // FACE_REPEATS
-        model.visual.requires_grad_(False)
+        visual, audio = self.encoders["visual"], self.encoders["audio"]
+        visual.requires_grad_(False)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, 1, epoch)), self._generator(epoch)
@@ -165,12 +171,12 @@ class MrpnTraining:
                 yield batch
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            model.visual.eval()  # frozen: its normalisation too
+            visual.eval()  # frozen: its normalisation too
             faces = batch["faces"][:, ::FACE_REPEATS]  # (B, distinct, 1, H, W)
-            visual = encode_valid(model.visual, faces, torch.ones(faces.shape[:2]))
-            visual = visual.repeat_interleave(FACE_REPEATS, 1) * batch["visual_mask"].unsqueeze(2)
-            audio = encode_valid(model.audio, batch["segments"], batch["audio_mask"])
-            logits = model.head(visual, batch["visual_mask"], audio, batch["audio_mask"])
+            seen = encode_valid(visual, faces, torch.ones(faces.shape[:2]))
+            seen = seen.repeat_interleave(FACE_REPEATS, 1) * batch["visual_mask"].unsqueeze(2)
+            heard = encode_valid(audio, batch["segments"], batch["audio_mask"])
+            logits = model.head(seen, batch["visual_mask"], heard, batch["audio_mask"])
             return multi_term_loss(logits, batch["label"], LABEL_SMOOTHING)
 
         def validate() -> dict[str, float]:
@@ -219,17 +225,6 @@ class MrpnTraining:
         """Which of FER2013's training faces the fused stage gets."""
         return np.random.default_rng(self.recipe.seed).random(len(self.faces("Training").labels)) < FER_POOL_FRACTION
 
-    def _claim_folder(self) -> None:
-        """Note the recipe in the folder, or compare: resumed with another fold, held-out actors would be known ones."""
-        path, recipe = self.folder / "recipe.json", json.dumps(asdict(self.recipe), indent=2)
-        if not path.exists():
-            path.write_text(recipe, encoding="utf-8")
-        elif path.read_text(encoding="utf-8") != recipe:
-            raise ArtefactError(
-                f"{self.folder} holds a training whose recipe, {path.name}, is not this one (fold {self.recipe.fold}, "
-                f"seed {self.recipe.seed}). Choose another --output, or give the options of that training."
-            )
-
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
 
@@ -267,7 +262,7 @@ def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[npt.NDArray[np.floa
     with torch.inference_mode():
         for start in range(0, len(windows), CLIPS_PER_BATCH):
             logits = model(_tensors(windows[start : start + CLIPS_PER_BATCH]))
-            parts.append(torch.stack([output.softmax(1) for output in logits]).numpy())
+            parts.append(torch.stack([logits[name].softmax(1) for name in PROBS]).numpy())
     return np.concatenate(parts, 1), np.array([window.label for window in windows])
 
 

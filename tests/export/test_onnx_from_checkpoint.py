@@ -1,6 +1,7 @@
 """ONNX parts: they compute what PyTorch computes, at any batch, in the form that every engine reads."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -24,8 +25,11 @@ from bundle.features import (
 )
 from bundle.labels import RAVDESS_LABELS
 from export.onnx_from_checkpoint import OPSET, bundle_manifest, export_parts, read_checkpoint
+from networks.aggregators import AGGREGATORS
+from networks.mrpn import Mrpn, MrpnConfig
 from perception.onnxrt import OnnxRuntimeEngine
 
+TINY = MrpnConfig(visual_width=2, audio_width=2, aggregate_size=8, hidden_size=5)
 NAMES = {
     "visual": ((FACE,), (EMBEDDING,)),
     "audio": ((SPECTROGRAM,), (EMBEDDING,)),
@@ -143,6 +147,33 @@ def test_an_export_that_computes_something_else_is_refused(checkpoint, tmp_path,
     monkeypatch.setattr(export.onnx_from_checkpoint, "simplify_onnx", spoil)
     with pytest.raises(ArtefactError, match=r"visual\.onnx: embedding differs from PyTorch"):
         export_parts(checkpoint, tmp_path)
+
+
+@pytest.mark.parametrize("fusion", ["n0-late", "n1", "n2"])
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
+def test_every_head_exports_and_equals_pytorch(checkpoint, tmp_path, aggregator, fusion):
+    torch.manual_seed(0)
+    network = Mrpn(replace(TINY, aggregator=aggregator, fusion=fusion)).eval()
+    temperatures = [0.5, 1.0, 2.0][: len(network.outputs())]
+    parts = export_parts(replace(checkpoint, network=network, temperatures=temperatures), tmp_path)
+    inputs = random_inputs(parts["head"], 3, seed=4)
+    inputs |= {name: values.round() for name, values in inputs.items() if "mask" in name}
+    found = OnnxRuntimeEngine(tmp_path / "head.onnx").run(inputs)
+    with torch.inference_mode():
+        logits = network.head(*(torch.from_numpy(values) for values in inputs.values()))
+    assert list(found) == network.outputs()
+    for probs, output, temperature in zip(found.values(), logits, temperatures, strict=True):
+        np.testing.assert_allclose(probs, torch.softmax(output / temperature, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"face_shape": (1, 64, 64)}, {"segment_shape": (1, 256, 250)}, {"image_slots": 20}, {"segment_slots": 3}]
+)
+def test_a_network_of_another_size_than_its_specs_is_refused(checkpoint, tmp_path, sizes):
+    network = Mrpn(replace(TINY, **sizes)).eval()
+    with pytest.raises(ArtefactError, match="its specs make"):
+        export_parts(replace(checkpoint, network=network), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_simplified_parts_have_fewer_nodes(checkpoint, folder, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bundle.features import VideoSpec
+from corpora.av_clip import AvClip
 from corpora.fer2013 import MARGIN_PX
 from kernels import preprocess_faces
 from training.augment import (
@@ -14,6 +15,7 @@ from training.augment import (
     jitter_faces,
     mask_spectrograms,
     random_gaps,
+    slice_clip,
 )
 
 SPEC = VideoSpec()
@@ -97,6 +99,54 @@ def test_erased_faces_lose_one_even_rectangle():
         height, width = (int(places.max() - places.min()) + 1 for places in (rows, columns))
         assert max(height, width) < SPEC.size_px // 2
         assert face.sum() > 0.9 * height * width  # where the noise happens to be as gray, nothing changes
+
+
+def test_images_of_one_clip_are_changed_alike():
+    clip = crops(1).expand(6, -1, -1)
+    for seed in range(12):
+        changed = jitter_faces(clip, SPEC, FaceJitter(erase_probability=0.5), seeded(seed), alike=True)
+        assert changed.shape == (6, *SPEC.shape)
+        assert torch.equal(changed, changed[:1].expand_as(changed))
+    once, other = (jitter_faces(clip, SPEC, FaceJitter(), seeded(seed), alike=True) for seed in (1, 2))
+    assert not torch.equal(once, other)
+
+
+def test_different_images_of_a_clip_get_the_same_geometry_light_and_rectangle():
+    clip = crops(3)
+    for seed in range(12):
+        together = jitter_faces(clip, SPEC, FaceJitter(erase_probability=0.5), seeded(seed), alike=True)
+        for image, found in zip(clip, together, strict=True):
+            alone = jitter_faces(image[None], SPEC, FaceJitter(erase_probability=0.5), seeded(seed), alike=True)
+            torch.testing.assert_close(alone[0], found, atol=1e-5, rtol=1e-5)
+
+
+def av_clip(seconds, fps=10.0):
+    """Each image shows the time, in tenths of a second; each sample, in 160ths of one."""
+    images = np.arange(int(seconds * fps), dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
+    return AvClip((np.arange(int(seconds * 16_000)) // 100).astype(np.int16), images, fps, 3, 7)
+
+
+def test_sliced_clips_last_a_second_or_more_and_their_sound_fits_their_images():
+    starts, lengths = [], []
+    for seed in range(300):
+        clip = slice_clip(av_clip(4), np.random.default_rng(seed))
+        assert (clip.label, clip.subject, clip.fps) == (3, 7, 10.0)
+        start, end = clip.wave[0] / 160, clip.wave[-1] / 160
+        starts.append(start)
+        lengths.append(len(clip.wave) / 16_000)
+        assert clip.images[0, 0, 0] / 10 == pytest.approx(start, abs=0.06)
+        assert clip.images[-1, 0, 0] / 10 + 0.1 == pytest.approx(end, abs=0.06)
+    assert 1.0 <= min(lengths) < 1.1
+    assert 3.9 < max(lengths) <= 4.0
+    assert min(starts) == 0
+    assert max(starts) > 2.5
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0])
+def test_a_clip_of_a_second_or_less_is_not_sliced(seconds):
+    clip = slice_clip(av_clip(seconds), np.random.default_rng(0))
+    np.testing.assert_array_equal(clip.wave, av_clip(seconds).wave)
+    np.testing.assert_array_equal(clip.images, av_clip(seconds).images)
 
 
 def speech(samples=48_000):

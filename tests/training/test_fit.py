@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import training.fit
-from bundle.errors import ArtefactError
-from training.fit import FitConfig, fit
+from bundle.errors import ArgumentError, ArtefactError
+from training.fit import FitConfig, claim_folder, fit
 
 CONFIG = FitConfig(epochs=4, lr=0.02, weight_decay=1e-2)
 STEPS = 3
@@ -23,12 +23,12 @@ class Interrupted(Exception):  # noqa: N818
 class Run:
     """A training of a small classifier with dropout and normalisation; it may be interrupted anywhere."""
 
-    def __init__(self, folder, *, uars=None, interrupt_at=None):
+    def __init__(self, folder, *, uars=None, losses=None, interrupt_at=None):
         torch.manual_seed(99)
         self.model = nn.Sequential(
             nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 2)
         )  # fmt: skip
-        self.folder, self.uars, self.interrupt_at = folder, uars, interrupt_at
+        self.folder, self.uars, self.losses, self.interrupt_at = folder, uars, losses, interrupt_at
         self.epochs, self.snapshots = [], []
 
     def batches(self, epoch):
@@ -50,7 +50,8 @@ class Run:
         self.snapshots.append(self.state())
         inputs = torch.randn(400, 4, generator=torch.Generator().manual_seed(5))
         accuracy = float((self.model(inputs).argmax(1) == (inputs[:, 0] > 0)).float().mean())
-        return {"accuracy": accuracy, "uar": self.uars[epoch] if self.uars else accuracy}
+        figures = {"accuracy": accuracy, "uar": self.uars[epoch] if self.uars else accuracy}
+        return figures | ({"validation_loss": self.losses[epoch]} if self.losses else {})
 
     def state(self):
         return {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -184,3 +185,63 @@ def test_the_seed_decides_what_dropout_drops(tmp_path):
         states.append(run.state())
     assert_same(states[0], states[1])
     assert not torch.equal(states[0]["0.weight"], states[2]["0.weight"])
+
+
+def rates(folder):
+    """Learning rate after the last epoch, and the optimizer's other numbers."""
+    saved = torch.load(folder / "small.pt", weights_only=True)
+    return saved["optimizer"]["param_groups"][0]
+
+
+def test_plateau_halves_the_rate_after_ten_epochs_without_a_lower_loss(tmp_path):
+    losses = [3.0, 2.0, *[2.0] * 9, 2.5, *[1.0], *[1.5] * 10]
+    expected = [0.02] * 11 + [0.01] * 11 + [0.005]
+    for epochs in (11, 12, 22, 23):
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        Run(folder, losses=losses).fit(FitConfig(epochs, 0.02, 0.0, schedule="plateau"))
+        assert rates(folder)["lr"] == pytest.approx(expected[epochs - 1])
+
+
+def test_a_plateau_is_remembered_over_an_interruption(tmp_path):
+    losses, config = [2.0] * 12, FitConfig(12, 0.02, 0.0, schedule="plateau")
+    with pytest.raises(Interrupted):
+        Run(tmp_path, losses=losses, interrupt_at=(7, 1)).fit(config)
+    Run(tmp_path, losses=losses).fit(config)
+    assert rates(tmp_path)["lr"] == pytest.approx(0.01)
+
+
+def test_a_constant_rate_stays(tmp_path):
+    Run(tmp_path).fit(replace(CONFIG, schedule="constant"))
+    assert rates(tmp_path)["lr"] == CONFIG.lr
+
+
+@pytest.mark.parametrize(("optimizer", "mark"), [("adamw", "betas"), ("adam", "betas"), ("sgd", "momentum")])
+def test_each_optimizer_learns(tmp_path, optimizer, mark):
+    run = Run(tmp_path)
+    assert run.fit(FitConfig(20, 0.05, 0.0, optimizer=optimizer))["accuracy"] > 0.85
+    assert mark in rates(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"optimizer": "lion"}, {"schedule": "cosine"}])
+def test_an_unknown_optimizer_or_schedule_is_refused(change):
+    with pytest.raises(ArgumentError, match="expected one of"):
+        replace(CONFIG, **change)
+
+
+def test_training_stops_when_patience_is_over_and_stays_stopped(tmp_path):
+    uars, config = [0.5, 0.7, 0.6, 0.6, 0.9, 0.9], FitConfig(6, 0.02, 0.0, patience=2)
+    first, again = Run(tmp_path, uars=uars), Run(tmp_path, uars=uars)
+    assert first.fit(config)["epoch"] == 1
+    assert first.epochs == [0, 1, 2, 3]
+    assert again.fit(config)["epoch"] == 1
+    assert again.epochs == []
+    assert_same(first.state(), again.state())
+
+
+def test_a_folder_belongs_to_one_training(tmp_path):
+    folder = tmp_path / "new"
+    claim_folder(folder, {"fold": 1})
+    claim_folder(folder, {"fold": 1})
+    with pytest.raises(ArtefactError, match=r"recipe\.json"):
+        claim_folder(folder, {"fold": 2})

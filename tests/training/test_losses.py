@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import multi_term_loss
+from training.losses import multi_term_error, multi_term_loss
 
 LOGITS = [np.random.default_rng(seed).normal(size=(5, 4)) for seed in range(3)]
 CLASSES = np.array([0, 3, 1, 1, 2])
@@ -46,3 +46,8 @@ def test_loss_teaches_every_branch():
     for branch, logits in zip(branches, LOGITS, strict=True):
         probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         np.testing.assert_allclose(branch.grad, (probs - np.eye(4)[CLASSES]) / 5, atol=1e-12)
+
+
+def test_error_of_a_regression_is_the_sum_of_mean_squares():
+    values = [torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])]
+    assert float(multi_term_error(values, torch.tensor([[1.0, 4.0]]))) == (0 + 4) / 2 + (1 + 16) / 2

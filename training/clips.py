@@ -1,0 +1,146 @@
+"""Any system, trained on labelled clips: what its recipe says, on the subjects of a split."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bundle.errors import InputError
+from corpora.av_clip import AvClip
+from corpora.folds import DeploymentSplit, Split
+from networks.system import System
+from training.evaluate import figures_of_merit, fit_temperature, temper
+from training.fit import claim_folder, fit
+from training.recipe import Recipe
+
+Probs = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ClipTraining:
+    """A training, resumable after any epoch.
+
+    recipe : of `system`, whose network is its `variant`. clips : those of given subjects; they may be read when they
+    are asked for. folder : of checkpoints and metrics. labels : the corpus's, in the order of `AvClip.label`.
+    specs : the features, for the runtime; none where no runtime can compute them. device : of PyTorch.
+    """
+
+    system: str
+    variant: str
+    recipe: Recipe
+    split: Split | DeploymentSplit
+    clips: Callable[[Sequence[int]], Sequence[AvClip]]
+    folder: Path
+    labels: Sequence[str]
+    specs: Sequence[Any] = ()
+    seed: int = 0
+    device: str = "cpu"
+
+    def run(self) -> dict[str, Any]:
+        """Train, and write `<system>.pt`; returns figures by output name of the test subjects.
+
+        Where the split has none, they are those of its validation subjects, by whom the epoch and the temperatures
+        were chosen: as papers report them, and too good. "subjects" says which.
+
+        Raises
+        ------
+        ArtefactError : the folder holds another training.
+        InputError : no clip of a side.
+        """
+        torch.manual_seed(self.seed)
+        network = self.recipe.build().to(self.device)
+        claim_folder(self.folder, self._settings(network))
+        train, validation = self._side("train"), self._side("validation")
+        batch_size = min(self.recipe.batch_size, len(train))
+        steps = len(train) // batch_size
+
+        def batches(epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+            rng = np.random.default_rng((self.seed, epoch))
+            order = rng.permutation(len(train))[: steps * batch_size]
+            for chosen in order.reshape(steps, batch_size):
+                yield self._batch([train[index] for index in chosen], rng)
+
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        fit(
+            f"{self.system}-epochs", network, trained, batches, steps,
+            lambda batch: self.recipe.loss(network, *batch), lambda: self._validate(network, validation),
+            self.recipe.fit, self.seed, self.folder,
+        )  # fmt: skip
+        probs, labels = self.predict(network, validation)
+        temperatures = {name: fit_temperature(output, labels) for name, output in probs.items()}
+        if self.split.test:
+            probs, labels = self.predict(network, self._side("test"))
+        results: dict[str, Any] = {"subjects": "test" if self.split.test else "validation"}
+        for name, output in probs.items():
+            results[name] = figures_of_merit(temper(output, temperatures[name]), labels)
+        self._save(network, temperatures, results)
+        return results
+
+    def predict(self, network: System, clips: Sequence[AvClip]) -> tuple[Probs, npt.NDArray[np.int64]]:
+        """Untempered probabilities [shape=(clips, labels)] by output name, one row per clip, and the labels."""
+        parts: dict[str, list[npt.NDArray[np.float32]]] = {}
+        labels = []
+        network.eval()
+        with torch.inference_mode():
+            for batch, batch_labels in self._in_order(clips):
+                labels.append(batch_labels.cpu().numpy())
+                for name, logits in network(batch).items():
+                    parts.setdefault(name, []).append(logits.float().softmax(1).cpu().numpy())
+        return {name: np.concatenate(rows) for name, rows in parts.items()}, np.concatenate(labels)
+
+    def _validate(self, network: System, clips: Sequence[AvClip]) -> dict[str, float]:
+        """Figures of the network's first output; with a schedule that goes by it, the loss too."""
+        probs, labels = self.predict(network, clips)
+        figures = figures_of_merit(next(iter(probs.values())), labels)
+        if self.recipe.fit.schedule == "plateau":
+            losses = [
+                len(batch_labels) * float(self.recipe.loss(network, batch, batch_labels))
+                for batch, batch_labels in self._in_order(clips)
+            ]
+            figures["validation_loss"] = sum(losses) / len(clips)
+        return figures
+
+    def _in_order(self, clips: Sequence[AvClip]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        size = self.recipe.batch_size
+        for start in range(0, len(clips), size):
+            yield self._batch([clips[index] for index in range(start, min(start + size, len(clips)))], None)
+
+    def _batch(self, clips: Sequence[AvClip], rng: np.random.Generator | None) -> tuple[dict[str, Tensor], Tensor]:
+        inputs = [self.recipe.inputs(clip, rng) for clip in clips]
+        batch = {
+            name: torch.from_numpy(np.stack([each[name] for each in inputs])).to(self.device) for name in inputs[0]
+        }
+        return batch, torch.tensor([clip.label for clip in clips], device=self.device)
+
+    def _side(self, name: str) -> Sequence[AvClip]:
+        """The clips of one side of the split."""
+        subjects = getattr(self.split, name)
+        clips = self.clips(subjects)
+        if not len(clips):
+            raise InputError(f"no clip of the {name} subjects {list(subjects)}; expected some of each side.")
+        return clips
+
+    def _settings(self, network: System) -> dict[str, Any]:
+        config: Any = network.config  # a dataclass of each system's own
+        return {
+            "system": self.system,
+            "variant": self.variant,
+            "network": asdict(config),
+            "labels": list(self.labels),
+            "specs": [asdict(spec) for spec in self.specs],
+            "split": asdict(self.split),
+            "training": {"seed": self.seed, "batch_size": self.recipe.batch_size, "fit": vars(self.recipe.fit)},
+        }
+
+    def _save(self, network: System, temperatures: Mapping[str, float], results: Mapping[str, Any]) -> None:
+        """Write the checkpoint to a temporary name and rename it."""
+        partial = self.folder / f"{self.system}.partial"
+        model = {name: value.cpu() for name, value in network.state_dict().items()}
+        content = {"model": model, "temperatures": list(temperatures.values()), "results": dict(results)}
+        torch.save(self._settings(network) | content, partial)
+        partial.replace(self.folder / f"{self.system}.pt")
