@@ -550,7 +550,7 @@ def test_unknown_mel_filters_are_rejected(options):
 
 
 def test_panns_front_end_equals_librosas(backend):
-    """Kong et al. 2020: centred frames mirrored at the ends, Slaney's mel of unit area, dB of power of samples in -1..1."""
+    """Kong et al. 2020: centred frames mirrored at the ends, Slaney's mel of unit area, dB of power."""
     librosa = pytest.importorskip("librosa", reason="librosa is not installed")
     wave = (sound(4.0) / 32_768).astype(np.float32)
     found = spectrogram_segments(
