@@ -1,5 +1,7 @@
 """CNN-14: the published network by name, shape and arithmetic, and what fine-tuning leaves alone."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -37,11 +39,13 @@ def published_shapes(classes=527, width=64):
 
 def checkpoint(classes=527, width=64):
     generator = torch.Generator().manual_seed(0)
-    shapes = FRONT_END | published_shapes(classes, width)
-    return {
-        name: torch.tensor(7) if shape == () else torch.rand(shape, generator=generator) * 0.2 + 0.1
-        for name, shape in shapes.items()
-    }
+    state = {}
+    for name, shape in (FRONT_END | published_shapes(classes, width)).items():
+        if len(shape) > 1:
+            state[name] = torch.randn(shape, generator=generator) * (2 / math.prod(shape[1:])) ** 0.5
+        else:  # variances too, so above 0
+            state[name] = torch.rand(shape, generator=generator) + 0.5 if shape else torch.tensor(7)
+    return state
 
 
 def settled(network):
@@ -138,10 +142,11 @@ def test_embedding_and_logits_follow_the_definition(columns):
     network, inputs = settled(Cnn14(5, width=2)), spectrograms(columns=columns)
     state = network.state_dict()
     embedding = cnn14_by_definition(state, inputs)
+    assert (embedding > 0).float().mean() > 0.2
     with torch.inference_mode():
-        torch.testing.assert_close(network.embedding(inputs).double(), embedding, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(network.embedding(inputs).double(), embedding, rtol=1e-4, atol=1e-4)
         logits = embedding @ state["fc_audioset.weight"].double().T + state["fc_audioset.bias"]
-        torch.testing.assert_close(network(inputs).double(), logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(network(inputs).double(), logits, rtol=1e-4, atol=1e-4)
 
 
 def test_embedding_has_32_times_the_width():
