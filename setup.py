@@ -14,7 +14,15 @@ RUNTIME = [
     "soxr>=0.5",
     "av>=12",
 ]
-TRAIN = ["torch==2.13.0", "onnx>=1.16", "onnxsim>=0.4.36", "scipy>=1.11", "tqdm>=4.66"]
+TRAIN = [
+    "torch==2.13.0",
+    "onnx>=1.16",
+    "onnxsim>=0.4.36",
+    "scikit-learn>=1.5",
+    "scipy>=1.11",
+    "statsmodels>=0.14",
+    "tqdm>=4.66",
+]
 TEST = [
     "hypothesis>=6.100",
     "jsonschema>=4.20",

@@ -1,9 +1,14 @@
 """Analysis windows and mel filters."""
 
 from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+MelScale = Literal["htk", "slaney"]
+MelNorm = Literal["peak", "area"]
 
 
 @lru_cache(maxsize=32)
@@ -27,10 +32,27 @@ def window_function(name: str, length: int) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=32)
-def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
-    """Triangular mel filters of peak 1 on the HTK scale, float64 [shape=(n_mels, n_fft // 2 + 1)]; read-only, likewise.
+def mel_filterbank(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float,
+    mel_scale: MelScale = "htk",
+    mel_norm: MelNorm = "peak",
+) -> npt.NDArray[np.float64]:
+    """Triangular mel filters, float64 [shape=(n_mels, n_fft // 2 + 1)]; read-only, kept for the next call.
 
-    mel = 2595 log10(1 + f / 700) (O'Shaughnessy 1987). Raises ValueError unless 0 <= fmin < fmax <= sample_rate / 2.
+    Parameters
+    ----------
+    mel_scale : "htk", mel = 2595 log10(1 + f / 700) (O'Shaughnessy 1987); "slaney", linear up to 1 kHz, logarithmic
+        above (Slaney 1998, Auditory Toolbox).
+    mel_norm : "peak", triangles of peak 1; "area", of area 1 over frequency in Hz. "slaney" and "area" are the
+        defaults of librosa, on which PANNs are trained.
+
+    Raises
+    ------
+    ValueError : unless 0 <= fmin < fmax <= sample_rate / 2; an unknown name.
 
     Examples
     --------
@@ -39,11 +61,37 @@ def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax:
     """
     if not 0 <= fmin < fmax <= sample_rate / 2:
         raise ValueError(f"mel range is {fmin}..{fmax} Hz; expected 0 <= fmin < fmax <= {sample_rate / 2:g} Hz.")
-    lowest, highest = (2595 * np.log10(1 + f / 700) for f in (fmin, fmax))
-    edges = 700 * (10 ** (np.linspace(lowest, highest, n_mels + 2) / 2595) - 1)
+    if mel_scale not in _MEL_SCALES or mel_norm not in get_args(MelNorm):
+        raise ValueError(
+            f"mel_scale is {mel_scale!r}, mel_norm is {mel_norm!r}; "
+            f"expected one of {get_args(MelScale)}, one of {get_args(MelNorm)}."
+        )
+    mel_from_hz, hz_from_mel = _MEL_SCALES[mel_scale]
+    edges = hz_from_mel(np.linspace(mel_from_hz(np.float64(fmin)), mel_from_hz(np.float64(fmax)), n_mels + 2))
     bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     filters = np.maximum(0, np.minimum(rising, falling))
+    if mel_norm == "area":
+        filters *= 2 / (edges[2:] - edges[:-2])[:, None]
     filters.flags.writeable = False
     return filters
+
+
+def _htk_mel(hz: Floats) -> Floats:
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def _htk_hz(mel: Floats) -> Floats:
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def _slaney_mel(hz: Floats) -> Floats:
+    return np.where(hz < 1_000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1_000) / 1_000) / np.log(6.4))
+
+
+def _slaney_hz(mel: Floats) -> Floats:
+    return np.where(mel < 15, mel * 200 / 3, 1_000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+
+_MEL_SCALES = {"htk": (_htk_mel, _htk_hz), "slaney": (_slaney_mel, _slaney_hz)}

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from kernels.filters import mel_filterbank, window_function
+from kernels.filters import MelNorm, MelScale, mel_filterbank, window_function
 
 Output = Literal["logmel", "logmag", "mag", "power"]
 Edge = Literal["context", "reflect", "zero"]
@@ -32,6 +32,8 @@ class SpectrogramSpec:
     statistics: int = 160_000
     std_floor: float = 33.0
     power_floor: float = 1e-3
+    mel_scale: MelScale = "htk"
+    mel_norm: MelNorm = "peak"
 
     def __post_init__(self) -> None:
         for name, choices in (("output", Output), ("edge", Edge), ("standardize", Standardize)):
@@ -82,4 +84,6 @@ class SpectrogramSpec:
         return lengths[self.standardize] // self.step
 
     def mel_filters(self) -> npt.NDArray[np.float64]:
-        return mel_filterbank(self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax)
+        return mel_filterbank(
+            self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax, self.mel_scale, self.mel_norm
+        )

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from kernels.filters import mel_filterbank, window_function
+from kernels.filters import MelNorm, MelScale, mel_filterbank, window_function
 from kernels.reference import Moments, ReferenceSpectrogram, mean_and_deviation, sums_of
 from kernels.spec import Edge, Output, SpectrogramSpec, Standardize
 
@@ -56,8 +56,9 @@ class SpectrogramStream:
     ----------
     segment, step : samples per segment and between segment ends; hop_length divides step, step divides segment.
     window : "hann" or "hamming", periodic.
-    output : "logmel", natural log of mel power (HTK mel, triangles of peak 1); "logmag", natural log of magnitude,
-        Nyquist bin dropped; "mag" and "power", likewise without the logarithm.
+    output : "logmel", natural log of mel power; "logmag", natural log of magnitude, Nyquist bin dropped; "mag" and
+        "power", likewise without the logarithm.
+    mel_scale, mel_norm : of the mel filters, as `mel_filterbank` says.
     edge : "context": column c is the transform of the `n_fft` samples that end at sample (c + 1) * hop_length of the
         segment, so the first reach into the sound before it (silence before the stream's first sample).
         "reflect", "zero": column c is centred on sample c * hop_length, and the segment is mirrored, or followed and
@@ -104,11 +105,13 @@ class SpectrogramStream:
         statistics: int = 160_000,
         std_floor: float = 33.0,
         power_floor: float = 1e-3,
+        mel_scale: MelScale = "htk",
+        mel_norm: MelNorm = "peak",
         backend: Backend = "numba",
     ) -> None:
         spec = SpectrogramSpec(
             sample_rate, n_fft, hop_length, segment, step, window, output, n_mels, fmin, fmax, edge, standardize,
-            statistics, std_floor, power_floor,
+            statistics, std_floor, power_floor, mel_scale, mel_norm,
         )  # fmt: skip
         self._spec, self._engine = spec, _engine(spec, backend)
         self._shape, self._step = (spec.bins, spec.columns), spec.step

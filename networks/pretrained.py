@@ -1,6 +1,7 @@
 """Published weights into our modules: by key, without running code, and nothing left out unsaid."""
 
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from torch import Tensor, nn
 
 from bundle.errors import ArtefactError
 
+_PARALLEL = "module."
+"""Before each name in files that were saved by `torch.nn.DataParallel`."""
+
 
 def load_pretrained(
     module: nn.Module, path: Path, *, drop: Sequence[str] = (), key: str | None = None, sum_channels: Sequence[str] = ()
 ) -> None:
     """Load a published state dict into `module`, in place; nothing that the file may hold is run.
 
-    Counters of batches, which old files lack, may be missing.
+    Counters of batches, which old files lack, may be missing; DataParallel's prefix of the names may be there.
 
     Parameters
     ----------
@@ -55,12 +59,15 @@ def load_pretrained(
 
 
 def _kept(state: Mapping[str, Tensor], drop: Sequence[str]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if not name.startswith(tuple(drop))}
+    names = {name: name.removeprefix(_PARALLEL) for name in state}
+    return {names[name]: tensor for name, tensor in state.items() if not names[name].startswith(tuple(drop))}
 
 
 def _state_dict(path: Path, key: str | None) -> Mapping[str, Tensor]:
     try:
-        saved: Any = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():  # old files have old forms
+            warnings.simplefilter("ignore")
+            saved: Any = torch.load(path, weights_only=True, map_location="cpu")
         state = saved if key is None else saved[key]
         if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
             raise TypeError("it holds no tensors by name, or more than those")

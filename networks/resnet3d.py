@@ -121,9 +121,3 @@ class ResNet3d(nn.Module):
 def _stage(block: Block, channels_in: int, channels: int, count: int, stride: int) -> nn.Sequential:
     rest = [block(channels * block.expansion, channels, 1) for _ in range(count - 1)]
     return nn.Sequential(block(channels_in, channels, stride), *rest)
-
-
-def without_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a published ResNet under our names: without the prefix of `nn.DataParallel` and without `fc`."""
-    named = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    return {name: tensor for name, tensor in named.items() if not name.startswith("fc.")}

@@ -32,7 +32,7 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     "kernels": {"numpy", "numba", "llvmlite"},
     "corpora": {"numpy", "cv2", "tqdm"},
     "networks": {"torch"},
-    "training": {"numpy", "scipy", "torch", "tqdm", "soxr"},
+    "training": {"numpy", "scipy", "torch", "tqdm", "soxr", "cv2", "sklearn", "statsmodels"},
     "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
     "export": {"numpy", "torch", "onnx", "onnxsim"},
 }
@@ -44,12 +44,15 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "av": {"perception/clip.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
+    "statsmodels": {"training/significance.py"},
+    "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
     "cv2": {
         "edge/sources/camera.py",
         "edge/sources/devices.py",
         "corpora/fer2013.py",
         "benchmarks/kernels.py",
         "benchmarks/kernels_face.py",
+        "training/saliency.py",
     },
 }
 

@@ -1,6 +1,5 @@
 """The attention-fusion recipe (Mocanu et al. 2023): six snippets and six image spectrograms of a clip."""
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bundle.errors import ArtefactError
 from bundle.features import AUDIO_MASK, VISUAL_MASK
 from bundle.labels import RAVDESS_LABELS
 from corpora.av_clip import SAMPLE_RATE_HZ, AvClip, FaceFormat
-from kernels import spectrogram_segments
+from kernels import image_from_spectrogram, spectrogram_segments
 from networks.attention_fusion import SNIPPETS, SPECTROGRAMS, AttentionFusion, AttentionFusionConfig
-from networks.resnet3d import without_classifier
+from networks.pretrained import load_pretrained
 from networks.system import System
 from training.emotion_metric import emotion_metric_loss, triplet_loss
 from training.fit import FitConfig
+from training.recipe import Recipe
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,8 +31,8 @@ SMALLEST_CROP, BRIGHTNESS = 0.875, 0.2
 """The paper names random cropping and brightness, without their limits: side of the crop, and change of gain."""
 
 
-class AttentionFusionRecipe:
-    """How section 4.2 trains: Adam at 1e-4 on batches of 16.
+class AttentionFusionRecipe(Recipe):
+    """How section 4.2 trains: Adam at 1e-4 on batches of 16, until 20 epochs bring nothing better.
 
     Parameters
     ----------
@@ -53,7 +52,9 @@ class AttentionFusionRecipe:
         self.labels = tuple(labels)
         self.weights = {"visual": kinetics, "audio": imagenet}
         self.faces = FaceFormat(self.network.size_px, CORPUS_FPS)
-        self.fit = FitConfig(epochs=100, lr=1e-4, weight_decay=0.0)
+        self.fit = FitConfig(
+            epochs=100, lr=1e-4, weight_decay=0.0, optimizer="adam", schedule="constant", patience=20
+        )  # fmt: skip
         self.batch_size = 16
 
     def build(self) -> System:
@@ -62,7 +63,8 @@ class AttentionFusionRecipe:
         for modality, encoder in system.encoders.items():
             path = self.weights[modality]
             if path is not None:
-                load_trunk(cast(nn.Module, encoder.trunk), path)
+                key = "state_dict" if modality == "visual" else None
+                load_pretrained(cast(nn.Module, encoder.trunk), path, drop=("fc.",), key=key)
         return system
 
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, Floats]:
@@ -86,26 +88,6 @@ class AttentionFusionRecipe:
         elif self.network.loss == "triplet":
             loss = loss + triplet_loss(F.normalize(embeddings), labels)
         return loss
-
-
-def load_trunk(trunk: nn.Module, path: Path) -> None:
-    """Load published ResNet weights, a state dict or a checkpoint that holds one, without their classifier.
-
-    Raises
-    ------
-    ArtefactError : no file of plain tensors, or of another network.
-    """
-    try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        trunk.load_state_dict(without_classifier(saved.get("state_dict", saved)))
-    except Exception as error:  # torch.load raises whatever the bytes provoke
-        reason = f"{type(error).__name__}: {error}".split("\n")[0]
-        if isinstance(error, pickle.UnpicklingError):  # whose text advises to run what code the file may hold
-            reason = "no file of plain tensors"
-        raise ArtefactError(
-            f"{path} cannot be read as weights ({reason}); expected those of a published {type(trunk).__name__} of the "
-            "same depth and width."
-        ) from error
 
 
 def snippets_of(
@@ -138,16 +120,12 @@ def augment(faces: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def image_spectrograms(wave: npt.NDArray[np.int16], network: AttentionFusionConfig) -> Floats:
-    """Log magnitudes of N evenly spaced seconds as images, gray in all three channels, float32 (N, 3, S, S).
+    """Log magnitudes of N evenly spaced seconds as `kernels.image_from_spectrogram` draws them, float32 (N, 3, S, S).
 
-    256 frequencies, Hamming windows of 32 ms every 10 ms (4.2); the highest frequency is on top. Seconds of a clip
-    shorter than N of them overlap, on the grid of 0.2 s that a stream has; a clip shorter than one second is followed
-    by silence.
+    256 frequencies, Hamming windows of 32 ms every 10 ms (4.2). Seconds of a clip shorter than N of them overlap, on
+    the grid of 0.2 s that a stream has; a clip shorter than one second is followed by silence.
     """
     wave = np.pad(wave, (0, max(0, SAMPLE_RATE_HZ - len(wave))))
     segments = spectrogram_segments(wave, n_fft=512, hop_length=160, window="hamming", output="logmag")
     chosen = np.linspace(0, len(segments) - 1, network.snippets).round().astype(np.int64)
-    images = torch.from_numpy(segments[chosen, ::-1].copy())[:, None]  # (N, 1, 256, 100)
-    size = (network.size_px, network.size_px)
-    images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-    return images.expand(-1, 3, -1, -1).numpy()
+    return image_from_spectrogram(segments[chosen], network.size_px)

@@ -65,6 +65,7 @@ class ClipTraining:
             for chosen in order.reshape(steps, batch_size):
                 yield self._batch([train[index] for index in chosen], rng)
 
+        self.recipe.prepare(network, train)
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         fit(
             f"{self.system}-epochs", network, trained, batches, steps,

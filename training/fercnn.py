@@ -1,7 +1,8 @@
 """The FERCNN recipe (Srinivas & Mishra 2022): features by kernels, a fitted projection, and the CNN trained on it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,13 @@ from networks.system import System
 from training.augment import change_speech
 from training.fit import FitConfig
 from training.marginal_fisher import Labels, marginal_fisher
+from training.recipe import Recipe
 
 Floats = npt.NDArray[np.float64]
 
 
-class FercnnRecipe:
-    """Follows `training.recipe.Recipe`; `prepare` is to be called with the training clips before the first epoch.
+class FercnnRecipe(Recipe):
+    """Features of a clip, their projection fitted to the training clips, and the CNN trained on what it makes of them.
 
     The paper states the network and nothing of its training: optimiser, epochs and batches are ours.
 
@@ -45,12 +47,12 @@ class FercnnRecipe:
     def build(self) -> Fercnn:
         return Fercnn(self.network)
 
-    def prepare(self, system: Fercnn, clips: Iterable[AvClip]) -> None:
+    def prepare(self, system: System, clips: Sequence[AvClip]) -> None:
         """Fit the projection of the system's head to training clips, none of which may be of a held-out subject."""
         inputs, labels = zip(*((self.inputs(clip, None), clip.label) for clip in clips), strict=True)
         features = [np.stack([clip[name] for clip in inputs]).astype(np.float64) for name in self.network.inputs]
         weight, bias = fused_projection(features, np.array(labels))
-        system.head.set_projection(torch.from_numpy(weight), torch.from_numpy(bias))
+        cast(Fercnn, system).head.set_projection(torch.from_numpy(weight), torch.from_numpy(bias))
 
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, npt.NDArray[np.float32]]:
         """Features by name; with `rng`, of another version of the sound.

@@ -21,6 +21,7 @@ from networks.system import System
 from training.augment import FaceJitter, center_faces, jitter_faces, slice_clip
 from training.fit import FitConfig
 from training.losses import multi_term_loss
+from training.recipe import Recipe
 
 Floats = npt.NDArray[np.float32]
 Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
@@ -36,7 +37,7 @@ PAPER_FIT = FitConfig(epochs=100, lr=5e-5, weight_decay=1e-2, schedule="plateau"
 """AdamW at 5e-5, halved after ten epochs without a lower validation loss (5.2); epochs and decay are ours."""
 
 
-class PaperMrpnRecipe:
+class PaperMrpnRecipe(Recipe):
     """One prediction per clip, from all of it.
 
     Parameters

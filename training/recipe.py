@@ -1,6 +1,6 @@
 """What a system must say to be trained: its input from a clip, its loss, its schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from training.fit import FitConfig
 
 
 class Recipe(Protocol):
-    """One per system, in a file of its own beside this one; `training.clips` does the rest."""
+    """One per system, in a file of its own beside this one, and derived from this; `training.clips` does the rest."""
 
     faces: FaceFormat
     fit: FitConfig
@@ -21,6 +21,9 @@ class Recipe(Protocol):
 
     def build(self) -> System:
         """The network, with fresh weights."""
+
+    def prepare(self, system: System, clips: Sequence[AvClip]) -> None:
+        """Fit what is not trained by gradients, once, to the training clips."""
 
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, npt.NDArray[np.float32]]:
         """One clip's input by name, without the batch; augmented by `rng`, or as evaluation wants it (None)."""

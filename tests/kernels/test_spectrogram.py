@@ -532,12 +532,36 @@ def test_mel_filters_are_triangles_of_peak_one(n_fft, n_mels, fmin, fmax):
 
 
 @pytest.mark.parametrize(("n_fft", "n_mels", "fmin", "fmax"), [(512, 64, 50.0, 8_000.0), (400, 23, 0.0, 4_000.0)])
-def test_mel_filters_equal_librosas(n_fft, n_mels, fmin, fmax):
+@pytest.mark.parametrize(("scale", "htk"), [("htk", True), ("slaney", False)])
+@pytest.mark.parametrize(("mel_norm", "norm"), [("peak", None), ("area", "slaney")])
+def test_mel_scales_and_norms_equal_librosas(n_fft, n_mels, fmin, fmax, scale, htk, mel_norm, norm):
     librosa = pytest.importorskip("librosa", reason="librosa is not installed")
     expected = librosa.filters.mel(
-        sr=RATE, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=True, norm=None, dtype=np.float64
+        sr=RATE, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm, dtype=np.float64
     )
-    np.testing.assert_allclose(mel_filterbank(RATE, n_fft, n_mels, fmin, fmax), expected, atol=1e-9)
+    found = mel_filterbank(RATE, n_fft, n_mels, fmin, fmax, scale, mel_norm)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"mel_scale": "bark"}, {"mel_norm": "slaney"}], ids=str)
+def test_unknown_mel_filters_are_rejected(options):
+    with pytest.raises(ValueError, match="expected one of"):
+        SpectrogramStream(**options)
+
+
+def test_panns_front_end_equals_librosas(backend):
+    """Kong et al. 2020: centred frames mirrored at the ends, Slaney's mel of unit area, dB of power."""
+    librosa = pytest.importorskip("librosa", reason="librosa is not installed")
+    wave = (sound(4.0) / 32_768).astype(np.float32)
+    found = spectrogram_segments(
+        wave, segment=len(wave), step=len(wave), edge="reflect", standardize="none", statistics=0, power_floor=1e-10,
+        mel_scale="slaney", mel_norm="area", backend=backend,
+    )[0]  # fmt: skip
+    power = librosa.feature.melspectrogram(
+        y=wave.astype(float), sr=RATE, n_fft=512, hop_length=160, n_mels=64, fmin=50, fmax=8_000, pad_mode="reflect"
+    )
+    expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)[:, :-1]
+    np.testing.assert_allclose(10 / np.log(10) * found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["hann", "hamming"])

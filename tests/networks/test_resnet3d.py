@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from bundle.errors import ArgumentError
-from networks.resnet3d import BasicBlock3d, Bottleneck3d, PaddedShortcut, ResNet3d, without_classifier
+from networks.pretrained import load_pretrained
+from networks.resnet3d import BasicBlock3d, Bottleneck3d, PaddedShortcut, ResNet3d
 
 COUNTS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -58,13 +59,14 @@ def test_number_of_parameters_is_that_of_the_published_network(depth, millions):
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("counted", [True, False], ids=["recent", "before batches were counted"])
-def test_published_state_loads_as_it_is_named(prefix, counted):
+def test_published_state_loads_as_it_is_named(prefix, counted, tmp_path):
     shapes = published_shapes(50, width=2)
     state = {prefix + name: torch.full(shape, 0.5 if shape else 7) for name, shape in shapes.items()}
     if not counted:
         state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     network = ResNet3d(50, 2)
-    network.load_state_dict(without_classifier(state))
+    torch.save({"arch": "resnet-50", "state_dict": state}, tmp_path / "kinetics.pth")
+    load_pretrained(network, tmp_path / "kinetics.pth", drop=("fc.",), key="state_dict")
     assert all((parameter == 0.5).all() for parameter in network.parameters())
 
 

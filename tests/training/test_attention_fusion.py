@@ -91,8 +91,9 @@ def test_spectrograms_are_evenly_spaced_seconds_from_the_first_to_the_last(secon
     assert segments.shape[1:] == (256, 100)  # 256 frequency components, 10 ms
     for n, image in enumerate(found):
         segment = torch.from_numpy(segments[round(n * (len(segments) - 1) / 5)])[None, None]
-        expected = F.interpolate(segment, (64, 64), mode="bilinear")[0, 0]
-        np.testing.assert_allclose(image[0], expected.flip(0), atol=1e-5)  # the highest frequency on top
+        expected = F.interpolate(segment, (64, 64), mode="bilinear")[0, 0].flip(0)  # the highest frequency on top
+        expected = (expected - expected.mean()) / expected.std(unbiased=False)
+        np.testing.assert_allclose(image[0], expected, atol=1e-5)
 
 
 def test_clip_shorter_than_a_second_is_followed_by_silence():
@@ -203,7 +204,7 @@ def test_published_weights_are_where_training_starts(tmp_path):
 def test_other_weights_are_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
     torch.save(content, path) if content else path.write_bytes(b"not weights")
-    with pytest.raises(ArtefactError, match="expected those of a published ResNet3d"):
+    with pytest.raises(ArtefactError, match=r"weights\.pth"):
         AttentionFusionRecipe(TINY, kinetics=path).build()
 
 
