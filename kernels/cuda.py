@@ -28,7 +28,6 @@ from kernels.face import check_image, checked_transforms, weights_and_bias
 from kernels.reference import ReferenceSpectrogram, sums_of
 from kernels.spec import SpectrogramSpec
 
-
 _DTYPES = "float32", "float16"
 
 
@@ -39,7 +38,7 @@ class CudaSpectrogram(ReferenceSpectrogram):
     device no block could use them before another had finished.
     """
 
-    def __init__(self, spec: SpectrogramSpec, device: DeviceTick | None = None) -> None:
+    def __init__(self, spec: SpectrogramSpec, faces: FaceShape = NO_FACES, stream: int | None = None) -> None:
         if spec.n_fft != N_FFT or spec.edge != "context":
             raise ValueError(
                 f"n_fft is {spec.n_fft} and edge {spec.edge!r}; the backend 'cuda' expects {N_FFT} and 'context'. "
@@ -47,23 +46,23 @@ class CudaSpectrogram(ReferenceSpectrogram):
             )
         super().__init__(spec)
         _require_device()
-        self._device = device or DeviceTick(spec, NO_FACES)
+        self.device = DeviceTick(spec, faces, stream)
 
     def step(self, history: npt.NDArray[np.float32], end: int, out: npt.NDArray[np.floating] | None) -> None:
         """As `kernels.reference.ReferenceSpectrogram.step`."""
-        self._device.begin()
+        self.device.begin()
         self.put(history, end)
-        self._device.run()
+        self.device.run()
         if out is not None:
-            self._device.segment.copy_to_host(out, stream=self._device.stream)
-            self._device.stream.synchronize()
+            self.device.segment.copy_to_host(out, stream=self.device.stream)
+            self.device.stream.synchronize()
 
     def put(self, history: npt.NDArray[np.float32], end: int) -> None:
         """Give the device the step that ends at history[end]."""
         spec = self._spec
         if spec.statistics_steps:
             self._sums.append(sums_of(history[end - spec.step : end], integer=self._integer))
-        self._device.put_step(history[end - seen_samples(spec) : end], self._current_moments())
+        self.device.put_step(history[end - seen_samples(spec) : end], self._current_moments())
 
 
 def sample_faces(
@@ -140,7 +139,7 @@ class CudaTick:
     Parameters
     ----------
     spectrogram : its n_fft must be 512, its edge "context".
-    faces : None: there will be no images.
+    faces : None: there will be none.
     stream : address of a CUDA stream of the primary context (of PyCUDA's `Stream.handle`, for one), to share with
         TensorRT; not 0, the default stream. None: a new one.
 
@@ -155,12 +154,11 @@ class CudaTick:
     ) -> None:
         if stream == 0:
             raise ValueError("stream is 0, the default stream, which no graph can record; expected one of its own.")
-        _require_device()
-        self._spec, self._options = spectrogram, faces or CudaFaces(size=1, image_shape=(1, 1))
-        self._device = DeviceTick(spectrogram, self._options.shape, stream)
-        self._audio = CudaSpectrogram(spectrogram, self._device)
+        self._spec, self._shape = spectrogram, faces.shape if faces else NO_FACES
+        self._colours = weights_and_bias(faces.gray, faces.mean, faces.std) if faces else ()
+        self._audio = CudaSpectrogram(spectrogram, self._shape, stream)
+        self._device = self._audio.device
         self._recent = np.zeros(seen_samples(spectrogram), np.float32)
-        self._colours = weights_and_bias(self._options.gray, self._options.mean, self._options.std)
         self.log_spectrogram, self.faces = self._device.segment, self._device.crops
         self.reset()
 
@@ -212,11 +210,10 @@ class CudaTick:
     def _checked_faces(self, image: npt.NDArray[np.uint8], matrices: npt.ArrayLike) -> npt.NDArray[np.float64]:
         check_image(image)
         transforms = checked_transforms(matrices)
-        count, image_bytes = self._options.count, self._options.shape.image_bytes
-        if len(transforms) > count or image.size > image_bytes:
+        if len(transforms) > self._shape.count or image.size > self._shape.image_bytes:
             raise ValueError(
-                f"{len(transforms)} faces in an image of shape {image.shape}; expected at most {count}, in "
-                f"{self._options.image_shape}. Lay out a CudaTick for more."
+                f"{len(transforms)} faces in an image of {image.size} bytes; expected at most {self._shape.count} in "
+                f"{self._shape.image_bytes}. Make a CudaTick with a larger count or image_shape."
             )
         return transforms
 
@@ -224,6 +221,6 @@ class CudaTick:
 def _require_device() -> None:
     if not cuda.is_available():
         raise RuntimeError(
-            "CUDA was asked for, but no device was found; expected an NVIDIA GPU and its driver (nvidia-smi shows both). "
-            "Or use backend='numba'."
+            "CUDA was asked for, but no device was found; expected an NVIDIA GPU and its driver. "
+            "Ask nvidia-smi for both, or use backend='numba'."
         )

@@ -46,7 +46,7 @@ class FaceShape:
 
 def face_arrays(shape: FaceShape, view: Any, colours: Any, transforms: Any) -> FaceArrays:
     """Memory for crops on the device; `view`, `colours` and `transforms` are there already."""
-    crops = (shape.count, shape.channels, shape.size, shape.size)
+    crops = (max(1, shape.count), shape.channels, shape.size, shape.size)
     return FaceArrays(
         supersample=int32(shape.supersample),
         view=view,
@@ -57,9 +57,7 @@ def face_arrays(shape: FaceShape, view: Any, colours: Any, transforms: Any) -> F
     )
 
 
-def visible_box(
-    transforms: npt.NDArray[np.float64], size: int, height: int, width: int
-) -> tuple[int, int, int, int]:
+def visible_box(transforms: npt.NDArray[np.float64], size: int, height: int, width: int) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of what all crops see of an image, at least a pixel of it; right, bottom exclusive."""
     ends = np.array([-0.5, size - 0.5])  # no sample lies farther out
     x, y = np.meshgrid(ends, ends)

@@ -109,7 +109,7 @@ def spectrogram_arrays(spec: SpectrogramSpec, ring: Any, scales: Any, samples: A
 
 
 def _filters(spec: SpectrogramSpec) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """filters, spans and low weights of `SpectrogramArrays`; without mel filters the first two rows are the low bins."""
+    """filters, spans and low weights of `SpectrogramArrays`; without mel filters the low bins are the first rows."""
     if spec.output != "logmel":
         return np.zeros((1, POINTS)), np.zeros((1, 2)), np.eye(LOW_BINS)
     filters = np.ascontiguousarray(spec.mel_filters()[:, :POINTS])  # the Nyquist bin's weight is zero
@@ -195,7 +195,7 @@ def _split(spectrogram, column, points, power, frame, thread):
     """Power of each bin, from the transform of the points, Z; the low bins are kept as they are.
 
     The transform of the even samples is the part of Z that mirrors into its own conjugate, that of the odd samples the
-    other part: X[k] = (Z[k] + Z*[-k]) / 2 - i exp(-2 pi i k / n_fft) (Z[k] - Z*[-k]) / 2. The window brought the halves.
+    other part: X[k] = (Z[k] + Z*[-k]) / 2 - i exp(-2 pi i k / n_fft) (Z[k] - Z*[-k]) / 2. The halves are in the window.
     """
     position = spectrogram.ring[NEWEST] + column
     for bin_ in range(thread, POINTS, FRAME_THREADS):

@@ -1,6 +1,7 @@
 """One launch of one kernel for all of a tick: its first blocks make spectrogram columns, the rest sample faces."""
 
 import math
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from cuda.bindings import driver
 from numba import complex64, cuda, float32
 from numba.core import config
+from numba.cuda.core.errors import NumbaPerformanceWarning
 
 from kernels.cuda_face import COUNT, FaceShape, face_arrays, sample_rows, visible_box
 from kernels.cuda_spectrogram import (
@@ -30,8 +32,8 @@ from kernels.spec import SpectrogramSpec
 NO_SOUND = SpectrogramSpec(n_fft=N_FFT, hop_length=N_FFT, segment=N_FFT, step=N_FFT, n_mels=1, statistics=0)
 """For a tick of faces only: little memory, and blocks that return at once."""
 
-NO_FACES = FaceShape(count=1, channels=1, size=1, supersample=1, dtype="float32", image_bytes=3)
-"""For a tick of sound only, likewise."""
+NO_FACES = FaceShape(count=0, channels=1, size=1, supersample=1, dtype="float32", image_bytes=3)
+"""For a tick of sound only."""
 
 
 @cuda.jit(fastmath=True)
@@ -100,7 +102,7 @@ class DeviceTick:
             samples=(np.float32, (seen_samples(spec),)),
             view=(np.int32, (3,)),
             colours=(np.float32, (2, 3)),
-            transforms=(np.float32, (shape.count, 2, 3)),
+            transforms=(np.float32, (max(1, shape.count), 2, 3)),  # nothing on the device is empty
         )
         arrays = self._inputs.device
         self._image = cuda.pinned_array(shape.image_bytes, np.uint8)
@@ -155,7 +157,9 @@ class DeviceTick:
         face_blocks = -(-self._shape.size // ROWS)
         grid = max(spectrogram_blocks, face_blocks), 1 + self._shape.count
         self._inputs.copy(self.stream)
-        tick_kernel[grid, THREADS, self.stream](self._spectrogram, self._faces)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NumbaPerformanceWarning)  # fewer blocks than a large GPU could run
+            tick_kernel[grid, THREADS, self.stream](self._spectrogram, self._faces)
 
 
 def _recorded(enqueue: Callable[[], None], stream: Any, owner: object) -> Callable[[], None]:
@@ -174,7 +178,11 @@ def _recorded(enqueue: Callable[[], None], stream: Any, owner: object) -> Callab
     (replay,) = _checked(driver.cuGraphInstantiate(graph, 0))
     _checked(driver.cuGraphDestroy(graph))
     weakref.finalize(owner, driver.cuGraphExecDestroy, replay).atexit = False  # the context may have gone by then
-    return lambda: _checked(driver.cuGraphLaunch(replay, handle))
+
+    def run() -> None:
+        _checked(driver.cuGraphLaunch(replay, handle))
+
+    return run
 
 
 def _checked(result: tuple[Any, ...]) -> tuple[Any, ...]:
