@@ -75,7 +75,7 @@ def sample_faces(
 ) -> None:
     """Fill `crops` as `kernels.face_reference.sample_faces` does, within 0.05 gray levels.
 
-    That holds for crops that span up to 2048 px of the image. Memory is laid out on the first call of a shape.
+    That holds for crops that span up to 1024 px of the image. Memory is laid out on the first call of a shape.
     """
     _require_device()
     count, channels, size, _ = crops.shape
@@ -128,13 +128,14 @@ class CudaFaces:
 class CudaTick:
     """The log-spectrogram and the faces of a tick, left on the device by one launch, recorded as a CUDA graph.
 
-    Both attributes are device arrays with `__cuda_array_interface__`, at the same address all the time. What reads them
-    must do so on the same stream, or after it, and before the next tick.
+    The results are device arrays with `__cuda_array_interface__`, at the same address all the time. What reads them
+    does so on the same stream, or once that is done, and before the next tick.
 
     Attributes
     ----------
     log_spectrogram : float32 [shape=(bins, columns)]; of a whole segment once `tick` has returned True.
     faces : float32 or float16 [shape=(count, 1 or 3, size, size)]; the first hold the last image's.
+    stream : Numba's object for the stream that all is put on; `stream.synchronize()` waits for it.
 
     Parameters
     ----------
@@ -160,6 +161,7 @@ class CudaTick:
         self._device = self._audio.device
         self._recent = np.zeros(seen_samples(spectrogram), np.float32)
         self.log_spectrogram, self.faces = self._device.segment, self._device.crops
+        self.stream = self._device.stream
         self.reset()
 
     def reset(self) -> None:

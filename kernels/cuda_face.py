@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda, float32, int32
+from numba import cuda, float32, int32, uint32
 
 from kernels.cuda_spectrogram import WARP
 
@@ -120,13 +120,18 @@ def _bilinear(faces, u, v):
     a, b = upper_weight * left_weight, upper_weight * right_weight
     c, d = lower_weight * left_weight, lower_weight * right_weight
     return (
-        a * float32(image[upper_left]) + b * float32(image[upper_right])
-        + c * float32(image[lower_left]) + d * float32(image[lower_right]),
-        a * float32(image[upper_left + 1]) + b * float32(image[upper_right + 1])
-        + c * float32(image[lower_left + 1]) + d * float32(image[lower_right + 1]),
-        a * float32(image[upper_left + 2]) + b * float32(image[upper_right + 2])
-        + c * float32(image[lower_left + 2]) + d * float32(image[lower_right + 2]),
+        a * _level(image, upper_left) + b * _level(image, upper_right)
+        + c * _level(image, lower_left) + d * _level(image, lower_right),
+        a * _level(image, upper_left + 1) + b * _level(image, upper_right + 1)
+        + c * _level(image, lower_left + 1) + d * _level(image, lower_right + 1),
+        a * _level(image, upper_left + 2) + b * _level(image, upper_right + 2)
+        + c * _level(image, lower_left + 2) + d * _level(image, lower_right + 2),
     )  # fmt: skip
+
+
+@cuda.jit(device=True)
+def _level(image, index):
+    return float32(image[uint32(index)])  # Numba would look for negative ones otherwise, and count them from the end
 
 
 @cuda.jit(device=True)

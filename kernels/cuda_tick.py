@@ -1,4 +1,4 @@
-"""One launch of one kernel for all of a tick: its first blocks make spectrogram columns, the rest sample faces."""
+"""One launch of one kernel for all of a tick: some blocks make spectrogram columns, the others sample faces."""
 
 import math
 import warnings
@@ -115,6 +115,7 @@ class DeviceTick:
 
     def begin(self) -> None:
         """Wait until the last run is done, so that its inputs may be written over; then there are none."""
+        cuda.current_context()  # makes it this thread's, which may never have called CUDA
         self._done.synchronize()
         self._inputs.host["ring"][PRESENT] = False
         self._inputs.host["view"][COUNT] = 0

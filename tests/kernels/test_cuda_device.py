@@ -120,7 +120,7 @@ def test_ticks_on_the_stream_of_another_equal_the_reference(noise):
 def test_tick_keeps_pace_and_fits_the_device(name, options, faces, noise):
     spec = SpectrogramSpec(**options)
     tick = CudaTick(spec, faces)
-    stream, part = tick._device.stream, sound(spec.step)
+    stream, part = tick.stream, sound(spec.step)
     matrices = [placed(300 / faces.size, 0.2, (640, 360), faces.size)]
     whole = milliseconds(lambda: tick.tick(part, noise, matrices), stream)
     graph = milliseconds(tick._device.run, stream)
