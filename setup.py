@@ -14,6 +14,7 @@ RUNTIME = [
     "soxr>=0.5",
     "av>=12",
 ]
+CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
 TRAIN = [
     "torch==2.13.0",
     "onnx>=1.16",
@@ -56,7 +57,7 @@ setup(
     ),
     package_data={"bundle": ["default/*"]},
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "dev": TRAIN + TEST},
+    extras_require={"train": TRAIN, "cuda": CUDA, "dev": TRAIN + CUDA + TEST},
     entry_points={
         "console_scripts": [
             "edge-run = edge.run:main",

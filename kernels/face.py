@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-Backend = Literal["numba", "numpy"]
+Backend = Literal["numba", "cuda", "numpy"]
 Floats = npt.NDArray[np.float64]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -93,7 +93,8 @@ def preprocess_faces(
     mean, std : of all channels, or of each: three numbers, with gray=False.
     dtype : np.float32 or np.float16 of the result.
     out : written and returned, if given; C-contiguous, of the result's dtype and shape.
-    backend : "numba" compiles on its first use, seconds that are cached on disk; "numpy" is the readable reference.
+    backend : "numba" compiles on its first use, seconds that are cached on disk; "cuda" takes the image to a GPU and
+        the crops back (`kernels.cuda.CudaTick` leaves them there); "numpy" is the readable reference.
 
     Pixels outside the image are black. Pixel centres are at integer coordinates.
 
@@ -102,6 +103,7 @@ def preprocess_faces(
     ValueError : `image` is not uint8 RGB of >= 1 x 1 pixels; `matrices` is not [shape=(n, 2, 3)], or holds a number
         that is not finite or beyond 1e9; size < 1, supersample < 1 or std <= 0; another `dtype`, `out` or `backend`
         than said.
+    RuntimeError : "cuda" without its extra, or without a device.
 
     Examples
     --------
@@ -109,11 +111,11 @@ def preprocess_faces(
     >>> preprocess_faces(image, [[[1, 0, 20], [0, 1, 20]]], 48).max().round(6)
     np.float32(1.0)
     """
-    _check_image(image)
-    transforms = _transforms(matrices)
+    check_image(image)
+    transforms = checked_transforms(matrices)
     if size < 1 or supersample < 1:
         raise ValueError(f"size is {size} and supersample {supersample}; expected both >= 1.")
-    weights, bias = _weights_and_bias(gray, _per_channel("mean", mean, gray), _per_channel("std", std, gray))
+    weights, bias = weights_and_bias(gray, mean, std)
     crops = _crops((len(transforms), 1 if gray else 3, size, size), np.dtype(dtype), out)
     _sampler(backend)(image, transforms, supersample, weights, bias, crops)
     return crops
@@ -124,14 +126,16 @@ def _sampler(backend: Backend) -> Callable[..., None]:
     """`sample_faces` of a backend, which is imported when it is first used: Numba takes a while."""
     if backend == "numba":
         from kernels.face_cpu import sample_faces
+    elif backend == "cuda":
+        from kernels.cuda import sample_faces
     elif backend == "numpy":
         from kernels.face_reference import sample_faces
     else:
-        raise ValueError(f"backend is {backend!r}; expected 'numba' or 'numpy'.")
+        raise ValueError(f"backend is {backend!r}; expected one of {get_args(Backend)}.")
     return sample_faces
 
 
-def _check_image(image: npt.NDArray[np.uint8]) -> None:
+def check_image(image: npt.NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"image is {image.dtype} with shape {image.shape}; expected uint8 with shape (H, W, 3). "
@@ -141,7 +145,7 @@ def _check_image(image: npt.NDArray[np.uint8]) -> None:
         raise ValueError(f"image has shape {image.shape}; expected H >= 1 and W >= 1. Drop empty images.")
 
 
-def _transforms(matrices: npt.ArrayLike) -> Floats:
+def checked_transforms(matrices: npt.ArrayLike) -> Floats:
     """`matrices`, checked; a C-contiguous copy."""
     transforms = np.array(matrices, np.float64, order="C")
     if transforms.ndim != 3 or transforms.shape[1:] != (2, 3):
@@ -157,6 +161,11 @@ def _transforms(matrices: npt.ArrayLike) -> Floats:
     return transforms
 
 
+def weights_and_bias(gray: bool, mean: float | Sequence[float], std: float | Sequence[float]) -> tuple[Floats, Floats]:
+    """Weights of R, G and B, and what to add to each channel, both [shape=(3,)]; the first channel may be gray."""
+    return _weights_and_bias(gray, _per_channel("mean", mean, gray), _per_channel("std", std, gray))
+
+
 def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tuple[float, ...]:
     """`values`, checked: one finite number, or with colours one of each channel."""
     numbers = (values,) if isinstance(values, int | float | np.number) else tuple(values)
@@ -169,7 +178,6 @@ def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tupl
 
 @lru_cache
 def _weights_and_bias(gray: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Weights of R, G and B, and what to add to each channel, both [shape=(3,)]; the first channel may be gray."""
     deviation = np.array(std)
     if not (deviation > 0).all():
         raise ValueError(f"std is {std}; expected > 0.")

