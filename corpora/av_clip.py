@@ -2,13 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.features import VideoSpec
+from bundle.errors import InputError
+from bundle.features import NS_PER_S, VideoSpec
 from corpora.composite import FacePool, face_track
 from corpora.ravdess import Speech
+from corpora.reading import OnError, read_each
+from kernels import preprocess_faces
+from perception.chunks import AudioChunk
+from perception.clip import decode_clip
+from perception.face import Detect, DriverTracker, FaceDetection
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -45,3 +53,106 @@ def composite_av_clips(speech: Sequence[Speech], pool: FacePool, faces: FaceForm
         track = face_track(pool.draw(clip.label, clip.actor, rng), spec, slots, rng)
         images = np.rint(track[:, 0]).clip(0, 255).astype(np.uint8)
         yield AvClip(clip.wave, images, faces.fps, clip.label, clip.actor)
+
+
+class LabelledFile(Protocol):
+    """What a corpus tells of a clip: `RavdessClip`, `CremaDClip`."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def actor(self) -> int: ...
+    @property
+    def label(self) -> int: ...
+
+
+def read_av_clip(file: LabelledFile, faces: FaceFormat, detect: Detect) -> AvClip:
+    """A filmed utterance, its face found and aligned as the runtime does it.
+
+    Time starts with the stream that starts first; where there is no sound, the wave is silent. Of the pictures in one
+    period the first counts; a period without a face shows the one before, or the first that was found.
+
+    Raises
+    ------
+    InputError : as `decode_clip`, or the film has no sound or no face.
+    """
+    sound: list[AudioChunk] = []
+    found: dict[int, npt.NDArray[np.uint8]] = {}  # by period
+    tracker, spec, newest = DriverTracker(), VideoSpec(size_px=faces.size_px, mean=0, std=1), -1
+    for chunk in decode_clip(file.path):
+        if isinstance(chunk, AudioChunk):
+            sound.append(chunk)
+            continue
+        period = int(chunk.captured_ns * faces.fps / NS_PER_S + 1e-3)  # timestamps are rounded
+        if period > newest:
+            newest = period
+            face = tracker.update(detect(chunk.image), chunk.captured_ns)
+            if face is not None:
+                found[period] = _crop(chunk.image, face, spec)
+    if not sound or not found:
+        raise InputError(f"{file.path} has no {'face' if sound else 'sound'}; expected a film of someone who speaks.")
+    wave = _joined(sound)
+    periods = np.arange(max(1, int(len(wave) / SAMPLE_RATE_HZ * faces.fps)))
+    shown = np.searchsorted(list(found), periods, side="right") - 1
+    images = np.stack([*found.values()])[shown.clip(0)]
+    return AvClip(wave, images, faces.fps, file.label, file.actor)
+
+
+def _crop(image: npt.NDArray[np.uint8], face: FaceDetection, spec: VideoSpec) -> npt.NDArray[np.uint8]:
+    matrix = face.crop_matrix(spec)
+    crop = preprocess_faces(image, [matrix], spec.size_px, supersample=spec.supersample, mean=0, std=1)
+    return np.rint(crop[0, 0]).clip(0, 255).astype(np.uint8)
+
+
+def _joined(sound: Sequence[AudioChunk]) -> npt.NDArray[np.int16]:
+    """Chunks at their times, with silence between."""
+    starts = [round(chunk.captured_ns * SAMPLE_RATE_HZ / NS_PER_S) for chunk in sound]
+    wave = np.zeros(starts[-1] + len(sound[-1].samples), np.int16)
+    for start, chunk in zip(starts, sound, strict=True):
+        wave[start : start + len(chunk.samples)] = chunk.samples
+    return wave
+
+
+class PreparedClips(Sequence[AvClip]):
+    """Clips kept one per file, and read when they are asked for: a corpus of large faces does not fit in memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> AvClip: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PreparedClips": ...
+    def __getitem__(self, index: int | slice) -> "AvClip | PreparedClips":
+        if isinstance(index, slice):
+            return PreparedClips(self._paths[index])
+        with np.load(self._paths[index]) as kept:
+            fps, label, subject = kept["numbers"].tolist()
+            return AvClip(kept["wave"], kept["images"], fps, int(label), int(subject))
+
+
+def prepare_av_clips(
+    files: Sequence[LabelledFile], faces: FaceFormat, detect: Detect, cache: Path, *, on_error: OnError = "refuse"
+) -> PreparedClips:
+    """Read films once; `cache` keeps what was made of them, and it is found again.
+
+    Raises
+    ------
+    InputError : as `read_av_clip`, unless skipped; none can be read.
+    """
+    folder = cache / f"{faces.size_px}px-{faces.fps:g}fps"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def prepared(file: LabelledFile) -> Path:
+        path = folder / f"{file.path.stem}.npz"
+        if not path.exists():
+            clip = read_av_clip(file, faces, detect)
+            partial = path.with_suffix(".partial.npz")
+            np.savez(partial, wave=clip.wave, images=clip.images, numbers=(clip.fps, clip.label, clip.subject))
+            partial.replace(path)  # an interrupted run leaves nothing half written
+        return path
+
+    return PreparedClips(read_each("film", files, prepared, on_error))

@@ -1,10 +1,13 @@
 """FER2013 (Goodfellow et al. 2015): 35,887 gray faces of 48 x 48 pixels in seven classes.
 
-Reads the official zip of folders `train/<emotion>/Training_*.jpg`, `test/<emotion>/{PublicTest,PrivateTest}_*.jpg`.
+Reads the official zip of folders `train/<emotion>/Training_*.jpg`, `test/<emotion>/{PublicTest,PrivateTest}_*.jpg`,
+the same unpacked, or the challenge's table `fer2013.csv` of emotion, pixels, Usage.
 """
 
+import csv
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,6 +19,7 @@ from tqdm import tqdm
 from bundle.errors import InputError
 from bundle.features import VideoSpec
 from bundle.labels import FER2013_LABELS
+from corpora.reading import OnError, complain
 from kernels import preprocess_faces
 from perception.face import Detect
 
@@ -26,6 +30,8 @@ MARGIN_PX = 8
 
 _FOLDERS = {"angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": "happy", "neutral": "neutral"}
 _FOLDERS |= {"sad": "sad", "surprise": "surprised"}
+_TABLE_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 to 6 in fer2013.csv
+_TABLE_LABELS = {code: FER2013_LABELS.index(_FOLDERS[name]) for code, name in enumerate(_TABLE_EMOTIONS)}
 _UPSCALE, _BORDER_PX = 4, 64  # what the face detector needs to see: found in 93 % of PrivateTest
 
 
@@ -37,39 +43,91 @@ class Fer2013:
     labels: npt.NDArray[np.int64]
 
 
-def read_fer2013(path: str | Path, usage: Usage) -> Fer2013:
-    """Read one official part, ordered by path in the archive.
+def read_fer2013(path: str | Path, usage: Usage, *, on_error: OnError = "refuse") -> Fer2013:
+    """Read one official part of a zip file, a folder or a table; ordered by path, or as the table is.
 
     Raises
     ------
-    InputError : no zip file at `path`, or no image of `usage` in it, or an image that does not decode or lies in a
-        folder that is no emotion's.
+    InputError : none of these at `path`, or no image of `usage` in it; or, unless skipped, an image that is corrupt or
+        of no known emotion.
     """
-    import cv2
+    path = Path(path)
+    entries = _table_entries if path.suffix == ".csv" else _folder_entries if path.is_dir() else _zip_entries
+    images, labels, corrupt = [], [], []
+    for name, image, label in entries(path, usage):
+        if image is None or label is None:
+            corrupt.append(name)
+        else:
+            images.append(image)
+            labels.append(label)
+    if corrupt:
+        what = f"{path}: {len(corrupt)} corrupt; expected {SIZE_PX} x {SIZE_PX} pixels of {', '.join(_FOLDERS)}"
+        complain(what, corrupt, on_error)
+    if not images:
+        raise InputError(
+            f"{path} holds no {usage} images; expected FER2013's official folders train/ and test/, or fer2013.csv."
+        )
+    return Fer2013(np.stack(images), np.array(labels))
 
+
+Entry = tuple[str, npt.NDArray[np.uint8] | None, int | None]
+"""Name, image and label; None where it is corrupt, or of no known emotion."""
+
+
+def _zip_entries(path: Path, usage: Usage) -> Iterator[Entry]:
     if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is not a zip file; expected FER2013's official images, fer2013.zip.")
-    images, labels = [], []
+        raise InputError(f"{path} is not a zip file, folder or .csv; expected FER2013's official images, fer2013.zip.")
     with zipfile.ZipFile(path) as archive:
         for name in sorted(archive.namelist()):
-            entry = PurePosixPath(name)
-            if entry.suffix != ".jpg" or entry.name.split("_")[0] != usage:
+            if _is_of(name, usage):
+                try:
+                    content = archive.read(name)
+                except (zipfile.BadZipFile, zlib.error):  # a damaged archive
+                    content = b""
+                yield name, _decoded(content), _label_of_folder(name)
+
+
+def _folder_entries(path: Path, usage: Usage) -> Iterator[Entry]:
+    for file in sorted(path.rglob("*.jpg")):
+        name = file.relative_to(path).as_posix()
+        if _is_of(name, usage):
+            yield name, _decoded(file.read_bytes()), _label_of_folder(name)
+
+
+def _table_entries(path: Path, usage: Usage) -> Iterator[Entry]:
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; expected FER2013's table, fer2013.csv.")
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), 2):
+            if row.get("Usage") != usage:
                 continue
             try:
-                image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
-            except (zipfile.BadZipFile, zlib.error, cv2.error):  # a damaged archive; an empty file
-                image = None
-            emotion = _FOLDERS.get(entry.parent.name)
-            if image is None or image.shape != (SIZE_PX, SIZE_PX) or emotion is None:
-                raise InputError(
-                    f"{path}: {name} is not a {SIZE_PX} x {SIZE_PX} JPEG in a folder of {', '.join(_FOLDERS)}. "
-                    "Fetch the archive again."
-                )
-            images.append(image)
-            labels.append(FER2013_LABELS.index(emotion))
-    if not images:
-        raise InputError(f"{path} holds no {usage}_*.jpg; expected FER2013's official folders train/ and test/.")
-    return Fer2013(np.stack(images), np.array(labels))
+                values = np.array(row["pixels"].split(), np.int64)
+                label = _TABLE_LABELS[int(row["emotion"])]
+            except (KeyError, ValueError, OverflowError):
+                values, label = np.empty(0, np.int64), None
+            whole = len(values) == SIZE_PX**2 and 0 <= values.min() <= values.max() <= 255
+            yield f"line {number}", values.astype(np.uint8).reshape(SIZE_PX, -1) if whole else None, label
+
+
+def _is_of(name: str, usage: Usage) -> bool:
+    file = PurePosixPath(name).name
+    return file.endswith(".jpg") and file.split("_")[0] == usage
+
+
+def _label_of_folder(name: str) -> int | None:
+    emotion = _FOLDERS.get(PurePosixPath(name).parent.name)
+    return None if emotion is None else FER2013_LABELS.index(emotion)
+
+
+def _decoded(content: bytes) -> npt.NDArray[np.uint8] | None:
+    import cv2
+
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:  # an empty file
+        return None
+    return image if image is not None and image.shape == (SIZE_PX, SIZE_PX) else None
 
 
 def aligned_fer2013(

@@ -4,21 +4,20 @@ File names are `modality-channel-emotion-intensity-statement-repetition-actor`, 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from bundle.errors import InputError
-from perception.chunks import AudioChunk
-from perception.clip import decode_clip
+from corpora.reading import OnError, complain, read_each, read_speech
 
 _NAME = re.compile(r"\d\d-\d\d-0[1-8]-\d\d-\d\d-\d\d-(0[1-9]|1\d|2[0-4])", re.ASCII)
 _SUFFIXES = (".flac", ".wav", ".mp4")
-_VIDEO_ONLY, _SPEECH = "02", "01"  # modality, channel
+_AUDIO_VIDEO, _VIDEO_ONLY, _SPEECH = "01", "02", "01"  # modalities, channel
 
 
 @dataclass(frozen=True)
@@ -30,16 +29,8 @@ class RavdessClip:
     label: int
 
     def read_speech(self) -> npt.NDArray[np.int16]:
-        """Its sound, int16 [shape=(n,)], 16 kHz, mono.
-
-        Raises
-        ------
-        InputError : as `decode_clip`, or the clip has no sound.
-        """
-        samples = [chunk.samples for chunk in decode_clip(self.path) if isinstance(chunk, AudioChunk)]
-        if not samples:
-            raise InputError(f"{self.path} has no sound; expected speech. Copy it from RAVDESS again.")
-        return np.concatenate(samples)
+        """Its sound; see `corpora.reading.read_speech`."""
+        return read_speech(self.path)
 
 
 @dataclass(frozen=True)
@@ -51,34 +42,63 @@ class Speech:
     actor: int
 
 
-def list_ravdess(folder: str | Path, actors: Iterable[int] | None = None) -> list[RavdessClip]:
+def list_ravdess(
+    folder: str | Path,
+    actors: Iterable[int] | None = None,
+    *,
+    video: bool = False,
+    complete: bool = False,
+    on_error: OnError = "refuse",
+) -> list[RavdessClip]:
     """Speech clips with sound below `folder`, ordered by path; of `actors` only, where given.
+
+    Parameters
+    ----------
+    video : those with sound and picture only, 01-01-*.mp4.
+    complete : expect all 60 clips of each actor.
 
     Raises
     ------
-    InputError : no clip there, or none of one of `actors`; or a name that is not RAVDESS's.
+    InputError : no clip there; or, unless skipped, a name that is not RAVDESS's, an actor of whom there is none, or a
+        clip that is missing from a complete corpus.
     """
+    paths = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in _SUFFIXES]
+    strange = [str(path) for path in paths if not _NAME.fullmatch(path.stem)]
+    if strange:
+        what = f"{len(strange)} without a RAVDESS name, seven numbers such as 03-01-06-01-02-01-12"
+        complain(what, strange, on_error)
     clips = []
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix not in _SUFFIXES:
-            continue
-        if not _NAME.fullmatch(path.stem):
-            raise InputError(f"{path} is not a RAVDESS name; expected seven numbers such as 03-01-06-01-02-01-12.")
-        modality, channel, emotion, *_, actor = path.stem.split("-")
-        if channel == _SPEECH and modality != _VIDEO_ONLY:
-            clips.append(RavdessClip(path, actor=int(actor), label=int(emotion) - 1))
+    for path in paths:
+        if _NAME.fullmatch(path.stem):
+            modality, channel, emotion, *_, actor = path.stem.split("-")
+            if channel == _SPEECH and (modality == _AUDIO_VIDEO if video else modality != _VIDEO_ONLY):
+                clips.append(RavdessClip(path, actor=int(actor), label=int(emotion) - 1))
     wanted = {clip.actor for clip in clips} if actors is None else set(actors)
     clips = [clip for clip in clips if clip.actor in wanted]
-    missing = sorted(wanted - {clip.actor for clip in clips})
-    if missing or not clips:
-        who = f" of actors {missing}" if missing else ""
+    absent = sorted(wanted - {clip.actor for clip in clips})
+    if not clips or (absent and on_error == "refuse"):
+        who = f" of actors {absent}" if absent else ""
         raise InputError(
             f"no RAVDESS speech{who} ({', '.join(_SUFFIXES)}) below {folder}; expected the folders Actor_01..Actor_24."
         )
+    if absent:
+        complain(f"{len(absent)} RAVDESS actors have no speech below {folder}", [*map(str, absent)], on_error)
+    if complete:
+        found = {clip.path.stem[3:] for clip in clips}
+        missing = [name for actor in sorted(wanted) for name in _speech_names(actor) if name not in found]
+        if missing:
+            complain(f"{len(missing)} RAVDESS clips are missing below {folder}", missing, on_error)
     return clips
 
 
-def read_ravdess(folder: str | Path, actors: Iterable[int]) -> list[Speech]:
-    """The actors' speech, read with progress; errors as `list_ravdess` and `read_speech`."""
-    clips = tqdm(list_ravdess(folder, actors), desc="read RAVDESS", leave=False)
-    return [Speech(clip.read_speech(), clip.label, clip.actor) for clip in clips]
+def read_ravdess(folder: str | Path, actors: Iterable[int], *, on_error: OnError = "refuse") -> list[Speech]:
+    """The actors' speech, read with progress; errors as `list_ravdess` and `read_each`."""
+    clips = list_ravdess(folder, actors, on_error=on_error)
+    return read_each("RAVDESS", clips, lambda clip: Speech(clip.read_speech(), clip.label, clip.actor), on_error)
+
+
+def _speech_names(actor: int) -> Iterator[str]:
+    """What the names of an actor's 60 speech clips are after the modality; neutral has one intensity."""
+    for emotion, intensity, statement, repetition in product(range(1, 9), (1, 2), (1, 2), (1, 2)):
+        if emotion > 1 or intensity == 1:
+            yield f"{_SPEECH}-{emotion:02}-{intensity:02}-{statement:02}-{repetition:02}-{actor:02}"

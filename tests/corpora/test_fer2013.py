@@ -57,9 +57,72 @@ def test_other_files_in_the_archive_are_passed_over(archive):
 
 def test_what_is_no_zip_file_is_refused(tmp_path):
     (tmp_path / "text.zip").write_text("not a zip file")
-    for path in (tmp_path / "text.zip", tmp_path / "nowhere.zip", tmp_path):
+    for path in (tmp_path / "text.zip", tmp_path / "nowhere.zip"):
         with pytest.raises(InputError, match="is not a zip file"):
             read_fer2013(path, "Training")
+
+
+def unpacked(archive, folder):
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("usage", COUNTS)
+def test_the_unpacked_archive_is_the_same(archive, tmp_path, usage):
+    found, expected = read_fer2013(unpacked(archive, tmp_path / "fer"), usage), read_fer2013(archive, usage)
+    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def write_table(path, rows):
+    """The challenge's own table: code, pixels, part."""
+    lines = [f"{code},{' '.join(map(str, pixels))},{usage}" for code, pixels, usage in rows]
+    path.write_text("\n".join(["emotion,pixels,Usage", *lines]))
+    return path
+
+
+def test_the_table_has_its_own_order_of_emotions(tmp_path):
+    names = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (7, 48 * 48))
+    rows = [(code, images[code], "PublicTest") for code in range(7)] + [(0, images[0], "Training")]
+    faces = read_fer2013(write_table(tmp_path / "fer2013.csv", rows), "PublicTest")
+    assert [FER2013_LABELS[label] for label in faces.labels] == list(names)
+    np.testing.assert_array_equal(faces.images.reshape(7, -1), images)
+    assert faces.images.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "row", [(0, [1] * 2303, "Training"), (0, [256] * 2304, "Training"), (0, [-1] * 2304, "Training"),
+            (7, [1] * 2304, "Training"), ("x", [1] * 2304, "Training"), (0, ["a"] * 2304, "Training"),
+            (0, [], "Training")],
+    ids=["short", "bright", "dark", "emotion", "letter", "text", "empty"],
+)  # fmt: skip
+def test_a_corrupt_row_is_refused_or_named_and_skipped(tmp_path, row):
+    path = write_table(tmp_path / "fer2013.csv", [(3, [9] * 2304, "Training"), row])
+    with pytest.raises(InputError, match=r"1 corrupt.*: line 3\."):
+        read_fer2013(path, "Training")
+    with pytest.warns(UserWarning, match="1 corrupt.*left out: line 3"):
+        assert read_fer2013(path, "Training", on_error="skip").images.shape == (1, 48, 48)
+
+
+def test_corrupt_images_are_named_and_skipped_where_asked(archive):
+    before = read_fer2013(archive, "PublicTest")
+    add(archive, "test/happy/PublicTest_98.jpg", b"")
+    add(archive, "test/contempt/PublicTest_99.jpg", jpeg(np.zeros((48, 48), np.uint8)))
+    with pytest.warns(UserWarning, match=r"2 corrupt.*contempt/PublicTest_99\.jpg; test/happy/PublicTest_98\.jpg"):
+        found = read_fer2013(archive, "PublicTest", on_error="skip")
+    np.testing.assert_array_equal(found.images, before.images)
+
+
+def test_a_folder_or_table_without_the_part_is_refused(tmp_path):
+    empty = write_table(tmp_path / "fer2013.csv", [])
+    for path in (empty, tmp_path):
+        with pytest.raises(InputError, match="holds no Training images"):
+            read_fer2013(path, "Training")
+    with pytest.raises(InputError, match="is not a file"):
+        read_fer2013(tmp_path / "none.csv", "Training")
 
 
 def test_an_archive_without_the_part_is_refused(tmp_path):
@@ -75,7 +138,7 @@ def test_an_archive_without_the_part_is_refused(tmp_path):
 )
 def test_an_image_that_does_not_decode_is_named(archive, content):
     add(archive, "test/happy/PublicTest_99.jpg", content)
-    with pytest.raises(InputError, match=r"test/happy/PublicTest_99\.jpg is not a 48 x 48 JPEG"):
+    with pytest.raises(InputError, match=r"1 corrupt; expected 48 x 48.*: test/happy/PublicTest_99\.jpg\."):
         read_fer2013(archive, "PublicTest")
 
 
@@ -89,7 +152,7 @@ def test_a_damaged_archive_is_refused(archive):
     whole = archive.read_bytes()
     position = whole.index(b"PrivateTest_0.jpg") + 200  # within the data of the first
     archive.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
-    with pytest.raises(InputError, match="Fetch the archive again"):
+    with pytest.raises(InputError, match=r"1 corrupt.*: test/angry/PrivateTest_0\.jpg\. Fetch"):
         read_fer2013(archive, "PrivateTest")
 
 

@@ -91,7 +91,7 @@ def test_a_folder_without_speech_is_refused(tmp_path, actors):
 )
 def test_names_of_other_corpora_are_refused(corpus, name):
     write_wav(corpus / f"{name}.wav", noise(100))
-    with pytest.raises(InputError, match="is not a RAVDESS name"):
+    with pytest.raises(InputError, match="without a RAVDESS name"):
         list_ravdess(corpus)
 
 
@@ -133,9 +133,59 @@ def test_a_film_that_lost_its_sound_is_named(tmp_path):
         read_ravdess(tmp_path, [9])
 
 
+def test_films_are_listed_apart_from_what_has_no_picture(corpus):
+    for name in ("01-01-05-01-02-01-09.mp4", "02-01-05-01-02-01-09.mp4"):
+        (corpus / name).touch()
+    assert [clip.path.name for clip in list_ravdess(corpus, video=True)] == ["01-01-05-01-02-01-09.mp4"]
+
+
+def test_what_is_strange_or_missing_is_named_and_skipped_where_asked(corpus):
+    write_wav(corpus / "speech.wav", noise(100))
+    with (
+        pytest.warns(UserWarning, match=r"1 without a RAVDESS name.*left out: .*speech\.wav$"),
+        pytest.warns(UserWarning, match=r"1 RAVDESS actors have no speech.*left out: 24$"),
+    ):
+        clips = list_ravdess(corpus, [3, 24], on_error="skip")
+    assert {clip.actor for clip in clips} == {3}
+
+
+def test_a_clip_that_is_missing_from_an_actors_sixty_is_named(tmp_path):
+    for emotion in range(1, 9):
+        for take in range(1, 9 if emotion > 1 else 5):
+            codes = (take - 1) // 4 + 1, (take - 1) // 2 % 2 + 1, (take - 1) % 2 + 1
+            name = f"03-01-{emotion:02}-{codes[0]:02}-{codes[1]:02}-{codes[2]:02}-07"
+            write_wav(tmp_path / f"{name}.wav", noise(10))
+    assert len(list_ravdess(tmp_path, [7], complete=True)) == 60
+    (tmp_path / "03-01-04-02-01-02-07.wav").unlink()
+    (tmp_path / "03-01-01-01-02-01-07.wav").unlink()
+    with pytest.raises(InputError, match=r"2 RAVDESS clips are missing.*: 01-01-01-02-01-07; 01-04-02-01-02-07"):
+        list_ravdess(tmp_path, [7], complete=True)
+    with pytest.warns(UserWarning, match="2 RAVDESS clips are missing"):
+        assert len(list_ravdess(tmp_path, [7], complete=True, on_error="skip")) == 58
+
+
+def test_corrupt_clips_are_refused_or_named_and_skipped(corpus):
+    path = corpus / "Actor_03" / f"{ravdess_name(3, 3)}.wav"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=path.name):
+        read_ravdess(corpus, [3, 12])
+    with pytest.warns(UserWarning, match=f"1 of 4 RAVDESS files cannot be read, left out: .*{path.name}"):
+        clips = read_ravdess(corpus, [3, 12], on_error="skip")
+    assert [(clip.actor, clip.label) for clip in clips] == [(3, 7), (12, 2), (12, 7)]
+
+
+def test_a_corpus_of_which_nothing_can_be_read_is_refused_even_then(tmp_path):
+    (tmp_path / f"{ravdess_name(3, 3)}.wav").write_bytes(b"RIFF")
+    with (
+        pytest.warns(UserWarning, match="1 of 1"),
+        pytest.raises(InputError, match="none of 1 RAVDESS files can be read"),
+    ):
+        read_ravdess(tmp_path, [3], on_error="skip")
+
+
 @pytest.mark.data
 def test_the_official_corpus_is_complete(data_folder):
-    clips = list_ravdess(data_folder / "ravdess-speech-16k", RAVDESS_ACTORS)
+    clips = list_ravdess(data_folder / "ravdess-speech-16k", RAVDESS_ACTORS, complete=True)
     assert Counter(clip.actor for clip in clips) == dict.fromkeys(RAVDESS_ACTORS, 60)
     emotions = Counter(RAVDESS_LABELS[clip.label] for clip in clips)
     assert emotions == dict.fromkeys(RAVDESS_LABELS, 192) | {"neutral": 96}  # neutral has no strong intensity
