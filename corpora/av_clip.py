@@ -1,6 +1,6 @@
 """A labelled clip as every system gets it: sound, and the aligned face at a steady rate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, overload
@@ -44,15 +44,31 @@ class AvClip:
     subject: int
 
 
-def composite_av_clips(speech: Sequence[Speech], pool: FacePool, faces: FaceFormat, seed: int) -> Iterator[AvClip]:
-    """Real voices, each with a slowly moving still face of the same emotion; see `corpora.composite`."""
-    spec = VideoSpec(size_px=faces.size_px, mean=0, std=1)
-    for number, clip in enumerate(speech):
-        rng = np.random.default_rng((seed, number))
+class CompositeClips(Sequence[AvClip]):
+    """Real voices, each with a slowly moving still face of the same emotion; see `corpora.composite`.
+
+    Each is made when it is asked for, always the same: a corpus of large faces does not fit in memory.
+    """
+
+    def __init__(self, speech: Sequence[Speech], pool: FacePool, faces: FaceFormat, seed: int) -> None:
+        self._speech, self._pool, self._faces, self._seed = speech, pool, faces, seed
+
+    def __len__(self) -> int:
+        return len(self._speech)
+
+    @overload
+    def __getitem__(self, index: int) -> AvClip: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[AvClip]: ...
+    def __getitem__(self, index: int | slice) -> AvClip | Sequence[AvClip]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        clip, faces, rng = self._speech[index], self._faces, np.random.default_rng((self._seed, index % len(self)))
+        spec = VideoSpec(size_px=faces.size_px, mean=0, std=1)
         slots = max(1, int(len(clip.wave) / SAMPLE_RATE_HZ * faces.fps))
-        track = face_track(pool.draw(clip.label, clip.actor, rng), spec, slots, rng)
+        track = face_track(self._pool.draw(clip.label, clip.actor, rng), spec, slots, rng)
         images = np.rint(track[:, 0]).clip(0, 255).astype(np.uint8)
-        yield AvClip(clip.wave, images, faces.fps, clip.label, clip.actor)
+        return AvClip(clip.wave, images, faces.fps, clip.label, clip.actor)
 
 
 class LabelledFile(Protocol):

@@ -29,7 +29,7 @@ def data_folder() -> Path:
 @pytest.fixture(scope="session")
 def composite_clips(data_folder: Path) -> Callable[[FaceFormat], list[AvClip]]:
     """Sixteen real composite clips, two of each emotion, by sixteen actors, with faces as asked for."""
-    from corpora.av_clip import composite_av_clips
+    from corpora.av_clip import CompositeClips
     from corpora.composite import FacePool
     from corpora.fer2013 import MARGIN_PX, Fer2013, read_fer2013
     from corpora.ravdess import Speech, list_ravdess
@@ -42,7 +42,7 @@ def composite_clips(data_folder: Path) -> Callable[[FaceFormat], list[AvClip]]:
         by_actor.setdefault(clip.actor, []).append(clip)
     chosen = [next(c for c in clips if c.label == (actor - 1) % 8) for actor, clips in sorted(by_actor.items())]
     speech = [Speech(clip.read_speech(), clip.label, clip.actor) for clip in chosen]
-    return lambda faces: list(composite_av_clips(speech, pool, faces, seed=0))
+    return lambda faces: list(CompositeClips(speech, pool, faces, seed=0))
 
 
 @pytest.fixture(scope="session")

@@ -3,48 +3,122 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from bundle.errors import EdgeEmotionError, InputError
+from bundle.errors import ArgumentError, EdgeEmotionError, InputError
+
+CORPORA = "composite", "ravdess", "crema-d"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="edge-train",
-        description="Train a network; run it again to resume. Figures on the held-out actors go to stdout as JSON.",
-    )
-    parser.add_argument("--system", choices=("mrpn",), default="mrpn", help="what to train (default: %(default)s)")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder that holds ravdess-speech-16k/Actor_NN/ and fer2013.zip"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, metrics and caches")
-    parser.add_argument("--fold", type=int, choices=range(5), default=0, help="actors held out (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="of the processor (default: all)")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        results = _train(options)
+        if options.list:
+            systems = _systems()
+            print(json.dumps(systems, indent=2) if options.json else _table(systems))
+        else:
+            print(json.dumps(_train(options), indent=2))
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-train: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ArgumentError) else 1
     except KeyboardInterrupt:
         print("edge-train: stopped; the same command resumes after the last whole epoch", file=sys.stderr)
         return 1
-    print(json.dumps(results, indent=2))
     return 0
 
 
-def _train(options: argparse.Namespace) -> dict[str, object]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-train",
+        description="Train a network; run it again to resume. Figures on the held-out subjects go to stdout as JSON.",
+    )
+    parser.add_argument("--list", action="store_true", help="show every system, its parts and its variants, and exit")
+    parser.add_argument("--json", action="store_true", help="with --list: as JSON")
+    parser.add_argument("--system", default="mrpn", help="what to train; see --list (default: %(default)s)")
+    parser.add_argument("--variant", help="of the system; see --list (default: its first)")
+    parser.add_argument(
+        "--corpus", choices=CORPORA, default=CORPORA[0],
+        help="composite: RAVDESS voices and FER2013 faces, of ravdess-speech-16k/ and fer2013.zip; "
+        "ravdess, crema-d: audio-video clips below --data (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, help="folder of the corpus")
+    parser.add_argument("--output", type=Path, help="folder for checkpoints, metrics and caches")
+    parser.add_argument("--protocol", help="how subjects are split (default: the corpus's first)")
+    parser.add_argument("--fold", type=_natural, default=0, help="of the protocol (default: %(default)s)")
+    parser.add_argument(
+        "--weights", action="append", default=[], type=_part_and_path, metavar="PART=FILE",
+        help="published weights for a part to start from; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
+    parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
+    parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda (default: %(default)s)")
+    return parser
+
+
+def _natural(text: str) -> int:
+    """A whole number, not below 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    """A whole number, not below 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _part_and_path(text: str) -> tuple[str, Path]:
+    part, separator, path = text.partition("=")
+    if not separator or not part or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PART=FILE, such as visual=resnet18.pth")
+    return part, Path(path)
+
+
+def _systems() -> list[dict[str, Any]]:
+    from networks.systems import SYSTEMS, describe
+
+    return [
+        {
+            "system": name,
+            "paper": kind.paper,
+            "variants": {variant: describe(name, variant) for variant in kind.variants},
+        }
+        for name, kind in SYSTEMS.items()
+    ]
+
+
+def _table(systems: list[dict[str, Any]]) -> str:
+    """A line per variant, and below a system's first the parts that it is made of."""
+    lines = []
+    for system in systems:
+        lines.append(f"{system['system']}  ({system['paper']})")
+        for number, (variant, found) in enumerate(system["variants"].items()):
+            lines.append(f"  {variant:22} {found['parameters']:>12,} parameters")
+            for name, part in found["parts"].items() if not number else ():
+                inputs = ", ".join(f"{tensor} {'x'.join(map(str, shape))}" for tensor, shape in part["inputs"].items())
+                lines.append(f"    {name:8} per {part['runs']:8} {part['parameters']:>12,}  {inputs}")
+    return "\n".join(lines)
+
+
+def _train(options: argparse.Namespace) -> Mapping[str, Any]:
+    for name in ("data", "output"):
+        if getattr(options, name) is None:
+            raise ArgumentError(f"--{name} is missing; expected a folder. See edge-train --help.")
     if not options.data.is_dir():
-        raise InputError(f"--data {options.data} is not a folder; expected ravdess-speech-16k/ and fer2013.zip in it.")
+        raise InputError(f"--data {options.data} is not a folder; expected one that holds the corpus.")
     import torch
 
-    from training.mrpn import MrpnRecipe, MrpnTraining
+    from training.systems import Request, train
 
     if options.threads:
         torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
-    return MrpnTraining(MrpnRecipe(options.fold, options.seed), options.data, options.output).run()
+    chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
+    return train(Request(**chosen | {"weights": dict(options.weights)}))
 
 
 if __name__ == "__main__":

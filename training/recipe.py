@@ -1,7 +1,7 @@
 """What a system must say to be trained: its input from a clip, its loss, its schedule."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +12,24 @@ from networks.system import System
 from training.fit import FitConfig
 
 
-class Recipe(Protocol):
+class Recipe(ABC):
     """One per system, in a file of its own beside this one, and derived from this; `training.clips` does the rest."""
 
     faces: FaceFormat
     fit: FitConfig
     batch_size: int
 
+    @abstractmethod
     def build(self) -> System:
         """The network, with fresh weights."""
 
-    def prepare(self, system: System, clips: Sequence[AvClip]) -> None:
+    def prepare(self, system: System, clips: Sequence[AvClip]) -> None:  # noqa: B027 (most need nothing)
         """Fit what is not trained by gradients, once, to the training clips."""
 
+    @abstractmethod
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, npt.NDArray[np.float32]]:
         """One clip's input by name, without the batch; augmented by `rng`, or as evaluation wants it (None)."""
 
+    @abstractmethod
     def loss(self, system: System, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """What to minimise, from a batch of `inputs` and labels, int64 (B,)."""

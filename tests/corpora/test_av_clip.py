@@ -9,7 +9,7 @@ import pytest
 import corpora.av_clip
 from bundle.errors import InputError
 from bundle.features import VideoSpec
-from corpora.av_clip import AvClip, FaceFormat, composite_av_clips, prepare_av_clips, read_av_clip
+from corpora.av_clip import AvClip, CompositeClips, FaceFormat, prepare_av_clips, read_av_clip
 from corpora.composite import FacePool
 from corpora.crema_d import list_crema_d
 from corpora.fer2013 import MARGIN_PX, Fer2013
@@ -32,7 +32,7 @@ def pool() -> FacePool:
 @pytest.mark.parametrize("faces", [FaceFormat(48, 10.0), FaceFormat(112, 25.0), FaceFormat(224, 24.0)])
 def test_faces_have_the_size_and_rate_asked_for_and_show_the_same(pool: FacePool, faces: FaceFormat) -> None:
     wave = np.arange(24_000, dtype=np.int16)
-    (clip,) = composite_av_clips([Speech(wave, 2, 7)], pool, faces, seed=0)
+    (clip,) = CompositeClips([Speech(wave, 2, 7)], pool, faces, seed=0)
     assert isinstance(clip, AvClip)
     assert clip.images.dtype == np.uint8
     assert clip.images.shape == (int(1.5 * faces.fps), faces.size_px, faces.size_px)
@@ -46,7 +46,7 @@ def test_faces_have_the_size_and_rate_asked_for_and_show_the_same(pool: FacePool
 
 def test_the_same_seed_gives_the_same_clips(pool: FacePool) -> None:
     speech = [Speech(np.zeros(16_000, np.int16), label, 1) for label in range(8)]
-    first, again, other = (list(composite_av_clips(speech, pool, FaceFormat(48, 10), seed)) for seed in (0, 0, 1))
+    first, again, other = (list(CompositeClips(speech, pool, FaceFormat(48, 10), seed)) for seed in (0, 0, 1))
     for one, two, three in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(one.images, two.images)
         assert (one.images != three.images).any()
