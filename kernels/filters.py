@@ -45,8 +45,8 @@ def mel_filterbank(
 
     Parameters
     ----------
-    mel_scale : "htk", mel = 2595 log10(1 + f / 700) (O'Shaughnessy 1987); "slaney", linear up to 1 kHz, logarithmic
-        above (Slaney 1998, Auditory Toolbox).
+    mel_scale : "htk", mel = 2595 log10(1 + f / 700) (O'Shaughnessy 1987); "slaney", 200 / 3 Hz per mel up to 1 kHz,
+        27 mels for each factor of 6.4 above (Slaney 1998, Auditory Toolbox).
     mel_norm : "peak", triangles of peak 1; "area", of area 1 over frequency in Hz. "slaney" and "area" are the
         defaults of librosa, on which PANNs are trained.
 

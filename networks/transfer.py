@@ -13,13 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bundle.errors import ArgumentError
-from bundle.features import (
-    EMBEDDING,
-    FACE,
-    PROBS,
-    VISUAL_EMBEDDINGS,
-    VISUAL_MASK,
-)
+from bundle.features import EMBEDDING, FACE, PROBS, VISUAL_EMBEDDINGS, VISUAL_MASK
 from networks.panns import MEL_BANDS, Cnn14
 from networks.system import NetworkPart, System
 
@@ -36,7 +30,7 @@ Embedding = Literal["flatten810", "fc50", "posteriors"]
 class TransferConfig:
     """Sizes of the system. Defaults: the paper's best visual model, "2 layer bi-LSTM with 300 neurons" (Table A2).
 
-    stn_labels : those that the spatial transformer is trained on: 7 or 3 where it stays as pretrained.
+    stn_labels : of the spatial transformer: 7 or 3 where it stays as pretrained.
     lstm_size : per direction; 0: no sequence model, the images vote ("max. voting", on posteriors).
     stn_width, audio_width : channels of the first convolutions, 10 and 64 in the paper.
     image_slots, audio_columns : of a window, 4 s at 10 images and 100 columns per second; they bind `parts` only.

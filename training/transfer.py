@@ -60,7 +60,9 @@ class TransferRecipe(Recipe):
     """
 
     network: TransferConfig = field(default_factory=TransferConfig)
-    fit: FitConfig = FitConfig(epochs=60, lr=1e-3, weight_decay=0.0)  # noqa: RUF009 (immutable)
+    fit: FitConfig = FitConfig(  # noqa: RUF009 (immutable)
+        epochs=500, lr=1e-3, weight_decay=0.0, optimizer="adam", schedule="constant", patience=30
+    )
     batch_size: int = 24
     saliency: SaliencyMap = spectral_residual
     fine_tune: bool = True

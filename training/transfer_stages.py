@@ -77,16 +77,19 @@ def train_in_stages(
 ) -> dict[str, float]:
     """Train the system in place: spatial transformer, sequence model, CNN-14, then the fusion of their posteriors.
 
-    Each keeps its best epoch on the validation clips, as in the paper, which reports its figures on the same.
+    Each keeps its best epoch on the validation clips, as in the paper, which reports its figures on the same. It runs
+    where the system's weights are.
 
     Returns
     -------
     Best score of each on the validation clips, 0..1: "stn" accuracy of images, "sequence" F1, "cnn14" and "fused"
     accuracy.
     """
-    batches = [clip_batch(recipe, clips) for clips in (train, validation)]
-    labels = [torch.tensor([clip.label for clip in clips]) for clips in (train, validation)]
-    sets = list(zip(batches, labels, strict=True))
+    device = system.head.fusion.weight.device
+    sets = []
+    for clips in (train, validation):
+        batch = {name: tensor.to(device) for name, tensor in clip_batch(recipe, clips).items()}
+        sets.append((batch, torch.tensor([clip.label for clip in clips], device=device)))
     figures = {}
     if recipe.fine_tune:
         images = [valid_images(batch, label) for batch, label in sets]
@@ -96,7 +99,7 @@ def train_in_stages(
         figures["sequence"] = train_stage(system.head.sequence, windows[0], windows[1], stages["sequence"], seed)
     sounds = [(batch["log_mel"], label) for batch, label in sets]
     figures["cnn14"] = train_stage(system.audio, sounds[0], sounds[1], stages["cnn14"], seed)
-    posteriors = [(fused_posteriors(system, batch), label.numpy()) for batch, label in sets]
+    posteriors = [(fused_posteriors(system, batch), label.cpu().numpy()) for batch, label in sets]
     figures["fused"] = fuse(system, posteriors[0], posteriors[1])
     return figures
 
@@ -212,7 +215,7 @@ def fused_posteriors(system: Transfer, batch: Batch) -> npt.NDArray[np.float32]:
     system.eval()
     visual = in_batches(system.head.sequence, image_embeddings(system, batch), batch["visual_mask"])
     audio = in_batches(system.audio, batch["log_mel"])
-    return concatenated(audio.softmax(1).numpy(), visual.softmax(1).numpy())
+    return concatenated(audio.softmax(1).cpu().numpy(), visual.softmax(1).cpu().numpy())
 
 
 def in_batches(function: Callable[..., Tensor], *inputs: Tensor, size: int = 64) -> Tensor:
@@ -233,5 +236,5 @@ def _score(model: nn.Module, data: Examples, score: Literal["accuracy", "f1"]) -
     *inputs, labels = data
     predictions = in_batches(model.eval(), *inputs).argmax(1)
     if score == "f1":
-        return float(f1_score(labels.numpy(), predictions.numpy(), average="macro"))
+        return float(f1_score(labels.cpu().numpy(), predictions.cpu().numpy(), average="macro"))
     return float((predictions == labels).float().mean())

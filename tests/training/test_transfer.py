@@ -10,7 +10,7 @@ from torch import nn
 
 from bundle.errors import ArgumentError
 from corpora.av_clip import AvClip, FaceFormat
-from networks.transfer import SpatialTransformer, TransferConfig, embed_images
+from networks.transfer import VARIANTS, SpatialTransformer, TransferConfig, embed_images
 from tests.networks.test_panns import checkpoint
 from training.transfer import TransferRecipe, cut_to_speech, panns_log_mel
 
@@ -238,8 +238,10 @@ def test_no_gradient_crosses_from_one_stage_to_another():
     assert_alone("head.fusion.", F.cross_entropy(system(batch)["probs_fused"], labels))
 
 
-def test_gradients_reach_every_parameter_once_the_transformer_has_left_the_identity():
-    recipe = TransferRecipe(network=NETWORK)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_reach_every_parameter_once_the_transformer_has_left_the_identity(name):
+    small = {"stn_width": 4, "audio_width": 2, "image_slots": 6, "audio_columns": 100}
+    recipe = TransferRecipe(network=replace(VARIANTS[name], **small, lstm_size=min(VARIANTS[name].lstm_size, 4)))
     torch.manual_seed(0)
     system = undropped(recipe.build()).train()
     nn.init.normal_(system.visual.stn.fc_loc[2].weight, std=0.1)
