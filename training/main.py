@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", action="append", default=[], type=_part_and_path, metavar="PART=FILE",
         help="published weights for a part to start from; may be repeated",
     )  # fmt: skip
+    parser.add_argument("--epochs", type=_positive, help="at most (default: the recipe's)")
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
     parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda (default: %(default)s)")

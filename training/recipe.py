@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from corpora.av_clip import AvClip, FaceFormat
 from networks.system import System
 from training.fit import FitConfig
@@ -18,6 +19,11 @@ class Recipe(ABC):
     faces: FaceFormat
     fit: FitConfig
     batch_size: int
+
+    @property
+    def specs(self) -> Sequence[AudioSpec | VideoSpec | WindowSpec]:
+        """The features, for a bundle; none where the runtime does not compute them."""
+        return ()
 
     @abstractmethod
     def build(self) -> System:

@@ -22,7 +22,7 @@ Weights = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Request:
-    """What to train, on what; None: the first there is. weights : published ones to start from, by part."""
+    """What to train, on what; what is None, the system or the corpus says. weights : published ones, by part."""
 
     data: Path
     output: Path
@@ -32,6 +32,7 @@ class Request:
     protocol: str | None = None
     fold: int = 0
     weights: Weights = field(default_factory=dict)
+    epochs: int | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -52,17 +53,19 @@ def train(request: Request) -> Mapping[str, Any]:
     protocol = request.protocol or source.protocols[0]
     split = _split(source.protocols, protocol, request.fold)
     if (request.system, variant) == ("mrpn", "slim"):
-        if request.corpus != "composite" or request.weights or protocol != source.protocols[0]:
+        if request.corpus != "composite" or protocol != source.protocols[0] or request.weights or request.epochs:
             raise ArgumentError(
-                "the slim MRPN is trained from nothing on the composite, split for deployment; "
-                "expected no --corpus, --protocol or --weights, or another --variant."
+                "the slim MRPN has a recipe of its own: from nothing, in three stages, on the composite, split for "
+                "deployment; expected no --corpus, --protocol, --weights or --epochs, or another --variant."
             )
         return MrpnTraining(MrpnRecipe(request.fold, request.seed), request.data, request.output).run()
     recipe = RECIPES[request.system](config, source.labels, request.weights)
+    if request.epochs:
+        recipe.fit = replace(recipe.fit, epochs=request.epochs)
     clips = source.open(request.data, request.output, split, recipe.faces, request.seed)
     return ClipTraining(
-        request.system, variant, recipe, split, clips, request.output, source.labels,
-        seed=request.seed, device=request.device,
+        request.system, variant, recipe, split, clips, request.output, source.labels, recipe.specs, request.seed,
+        request.device,
     ).run()  # fmt: skip
 
 

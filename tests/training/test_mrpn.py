@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,6 @@ from bundle.manifest import read_manifest, write_manifest
 from corpora.folds import RAVDESS_ACTORS, deployment_split
 from export.main import main as edge_export
 from networks.mrpn import MrpnConfig
-from tests.small_corpora import ravdess_name, write_fer2013, write_wav
 from training.evaluate_main import main as edge_evaluate
 from training.fit import FitConfig
 from training.mrpn import MrpnRecipe, MrpnTraining, mixup
@@ -27,7 +25,6 @@ RECIPE = MrpnRecipe(
     network=MrpnConfig(visual_width=2, audio_width=2, aggregate_size=8, hidden_size=8),
     visual=ONE_EPOCH, audio=ONE_EPOCH, fused=ONE_EPOCH,
 )  # fmt: skip
-EMOTIONS = (3, 5)  # happy and angry, as RAVDESS numbers them
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,27 +35,6 @@ def small_batches():
         patch.setattr(training.mrpn, "CLIPS_PER_BATCH", 8)
         patch.setattr(training.mrpn, "FER_POOL_FRACTION", 0.85)
         yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, portrait):
-    """Two clips of each actor, and a zip with one face under many lights."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    time_s = np.arange(24_000) / 16_000
-    for actor in RAVDESS_ACTORS:
-        for emotion in EMOTIONS:
-            tone = 5_000 * np.sin(2 * np.pi * (100 * emotion + 5 * actor) * time_s)
-            wave = (tone + rng.normal(0, 500, len(tone))).astype(np.int16)
-            path = folder / "ravdess-speech-16k" / f"Actor_{actor:02}" / f"{ravdess_name(emotion, actor)}.wav"
-            write_wav(path, wave)
-    face = cv2.resize(cv2.cvtColor(portrait[55:195, 155:295], cv2.COLOR_RGB2GRAY), (48, 48)).astype(float)
-
-    def lit(usage, emotion, number):
-        return (face * rng.uniform(0.6, 1.0) + rng.normal(0, 4, face.shape)).clip(0, 255).astype(np.uint8)
-
-    write_fer2013(folder / "fer2013.zip", {"Training": 48, "PublicTest": 24, "PrivateTest": 24}, lit)
-    return folder
 
 
 @pytest.fixture(scope="module")

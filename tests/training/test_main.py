@@ -1,0 +1,121 @@
+"""edge-train lists what there is, trains each of it, and says what it cannot do."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import training.systems
+from networks.attention_fusion import AttentionFusionConfig
+from networks.fercnn import FercnnConfig
+from networks.mrpn import MrpnConfig
+from networks.systems import SYSTEMS, variant_config
+from networks.transfer import TransferConfig
+from training.main import main
+
+PARAMETERS = {"mrpn": 1_608_952, "attention-fusion": 107_964_168, "transfer": 84_956_857, "fercnn": 152_614}
+
+SMALL = {
+    "mrpn": MrpnConfig(
+        visual_width=2, audio_width=2, aggregate_size=8, hidden_size=8, small_input=False, standardize_faces=False,
+        embedding_norm=False,
+    ),
+    "attention-fusion": AttentionFusionConfig(
+        depth=18, visual_width=8, audio_width=8, channels=64, grid=4, images=4, size_px=32
+    ),
+    "transfer": TransferConfig(lstm_size=4, stn_width=2, audio_width=2),
+    "fercnn": FercnnConfig(labels=6),
+}  # fmt: skip
+
+
+def test_every_system_is_listed_with_its_parts_shapes_and_parameters(capsys):
+    assert main(["--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [system["system"] for system in listed] == list(SYSTEMS)
+    for system in listed:
+        assert list(system["variants"]) == list(SYSTEMS[system["system"]].variants)
+        first = next(iter(system["variants"].values()))
+        assert first["parameters"] == PARAMETERS[system["system"]]
+        for variant in system["variants"].values():
+            parts = variant["parts"]
+            assert sum(part["parameters"] for part in parts.values()) == variant["parameters"]
+            assert list(parts)[-1] == "head"
+            assert all(part["inputs"] and part["outputs"] for part in parts.values())
+            assert all(size > 0 for part in parts.values() for shape in part["inputs"].values() for size in shape)
+            assert {part["runs"] for part in parts.values()} <= {"image", "snippet", "segment", "window"}
+
+
+def test_the_list_for_people_names_what_the_json_names(capsys):
+    assert main(["--list"]) == 0
+    table = capsys.readouterr().out
+    for name, kind in SYSTEMS.items():
+        assert f"{name}  ({kind.paper})" in table
+        assert f"{PARAMETERS[name]:,} parameters" in table
+        assert all(variant in table for variant in kind.variants)
+
+
+@pytest.mark.parametrize("system", SMALL)
+def test_each_system_is_trained_by_one_command(system, data, tmp_path, monkeypatch, capsys):
+    kind = replace(SYSTEMS[system], variants={"small": SMALL[system]})
+    monkeypatch.setitem(SYSTEMS, system, kind)
+    command = ["--system", system, "--data", str(data), "--output", str(tmp_path), "--epochs", "1", "--threads", "1"]
+    assert main(command) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["subjects"] == "test"
+    assert 0 <= results["probs_fused"]["accuracy"] <= 1
+    saved = torch.load(tmp_path / f"{system}.pt", weights_only=True)
+    assert (saved["system"], saved["variant"]) == (system, "small")
+    assert saved["training"]["fit"]["epochs"] == 1
+    assert set(saved["split"]["held_out"]) == {2, 5, 14, 15, 16}
+    kind.network(replace(SMALL[system], **saved["network"])).load_state_dict(saved["model"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--system", "resnet"], "expected one of mrpn, attention-fusion, transfer, fercnn"),
+        (["--variant", "n3"], "mrpn has no variant 'n3'; expected one of slim, full"),
+        (["--variant", "n1", "--protocol", "mine"], "expected one of deployment-ravdess"),
+        (["--fold", "5"], r"expected 0..4 of deployment-ravdess"),
+        (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
+        (["--corpus", "crema-d"], "the slim MRPN has a recipe of its own"),
+        (["--system", "fercnn", "--weights", "audio=a.pt"], "no weights were published for fercnn"),
+        (["--variant", "n0-late"], "Train the variants of one modality first"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line_and_exit_code_two(options, message, tmp_path, capsys):
+    command = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), *options]
+    assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_training_without_a_folder_is_refused(tmp_path, capsys):
+    assert main(["--output", str(tmp_path)]) == 2
+    assert "--data is missing" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path / "no"), "--output", str(tmp_path)]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option", [["--fold", "-1"], ["--seed", "x"], ["--threads", "0"], ["--epochs", "0"], ["--weights", "file.pt"]]
+)
+def test_numbers_and_weights_out_of_range_are_refused(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(option)
+    assert "is not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("corpus", ["ravdess", "crema-d"])
+def test_a_folder_without_films_is_refused(corpus, tmp_path, capsys):
+    command = ["--system", "fercnn", "--corpus", corpus, "--data", str(tmp_path), "--output", str(tmp_path / "run")]
+    assert main(command) == 1
+    assert f"below {tmp_path}" in capsys.readouterr().err
+
+
+def test_every_system_has_a_recipe():
+    assert set(training.systems.RECIPES) == set(SYSTEMS)
+    assert variant_config("fercnn") == ("multimodal", FercnnConfig())
