@@ -75,6 +75,18 @@ class ReferenceSpectrogram:
         self._integer = integer
         self._sums.clear()
 
+    def steps(
+        self, history: npt.NDArray[np.float32], end: int, skipped: int, count: int, out: npt.NDArray[np.floating]
+    ) -> None:
+        """Take in steps, the first of which ends at history[end]: `skipped` ones, then `count` with segments.
+
+        Those are written to `out` [shape=(>= count * bins, columns)], one below the other.
+        """
+        bins = self._spec.bins
+        for number in range(skipped + count):
+            row = (number - skipped) * bins
+            self.step(history, end + number * self._spec.step, out[row : row + bins] if row >= 0 else None)
+
     def step(self, history: npt.NDArray[np.float32], end: int, out: npt.NDArray[np.floating] | None) -> None:
         """Take in the step that ends at history[end]; write the segment that ends there to `out`, if any."""
         spec = self._spec

@@ -39,7 +39,9 @@ class Engine(Protocol):
 
     def reset(self, *, integer: bool = True) -> None: ...
 
-    def step(self, history: npt.NDArray[np.float32], end: int, out: npt.NDArray[np.float32] | None) -> None: ...
+    def steps(
+        self, history: npt.NDArray[np.float32], end: int, skipped: int, count: int, out: npt.NDArray[np.float32]
+    ) -> None: ...
 
 
 _idle: dict[tuple[Any, ...], "SpectrogramStream"] = {}
@@ -115,7 +117,7 @@ class SpectrogramStream:
             statistics, std_floor, power_floor, mel_scale, mel_norm,
         )  # fmt: skip
         self._spec, self._engine = spec, _engine(spec, backend)
-        self._shape, self._step = (spec.bins, spec.columns), spec.step
+        self._shape = spec.bins, spec.columns
         self._capacity = spec.lookback + _BUFFERED_STEPS * spec.step
         self._history = np.zeros(self._capacity + _SLACK_HOPS * spec.hop_length, np.float32)
         self.reset()
@@ -126,7 +128,7 @@ class SpectrogramStream:
         self._standardize_by(None)
         self._done = self._end = self._spec.lookback  # of what `_history` holds: transformed, and written
         self._history[: self._end] = 0
-        self._missing = self._spec.segment
+        self._needed = self._spec.segment  # samples after `_done`, for the next segment
 
     def push(self, chunk: Samples) -> None:
         """Append audio.
@@ -164,16 +166,11 @@ class SpectrogramStream:
         """
         if out is not None and (out.dtype != np.float32 or out.shape != self._shape or not out.flags.carray):
             raise ValueError(f"out is {out.dtype} {out.shape}; expected writeable, C-contiguous float32 {self.shape}.")
-        step = self._step
-        while self._end - self._done >= step:
-            self._done += step
-            self._missing -= step
-            if self._missing <= 0:
-                segment = np.empty(self._shape, np.float32) if out is None else out
-                self._engine.step(self._history, self._done, segment)
-                return segment
-            self._engine.step(self._history, self._done, None)
-        return None
+        if self._end - self._done < self._needed:
+            return None
+        segment = np.empty(self._shape, np.float32) if out is None else out
+        self._write(1, segment)
+        return segment
 
     def segments(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each segment that the audio pushed so far completes."""
@@ -184,6 +181,17 @@ class SpectrogramStream:
     def shape(self) -> tuple[int, int]:
         """(bins, columns) of a segment."""
         return self._shape
+
+    def _complete_segments(self) -> int:
+        """Segments that the audio pushed so far completes, and that are not written yet."""
+        return max(0, (self._end - self._done - self._needed) // self._spec.step + 1)
+
+    def _write(self, count: int, out: npt.NDArray[np.float32]) -> None:
+        """Write the next `count` segments, which are complete, one below the other."""
+        step, needed = self._spec.step, self._needed
+        self._engine.steps(self._history, self._done + step, needed // step - 1, count, out)
+        self._done += needed + (count - 1) * step
+        self._needed = step
 
     def _standardize_by(self, moments: Moments | None) -> None:
         """Use these mean and deviation in all segments until `reset`."""
@@ -250,10 +258,13 @@ def spectrogram_segments(
     if standardize == "wave" and count:
         stream._standardize_by(_moments_of(wave, spec.std_floor))
     piece = _BUFFERED_STEPS * spec.step
-    pieces = (wave[start : start + piece] for start in range(0, count, piece))
-    for segment in out:
-        while stream.tick(segment) is None:
-            stream.push(next(pieces))
+    rows, written = out.reshape(-1, spec.columns), 0
+    for start in range(0, count, piece):
+        stream.push(wave[start : start + piece])
+        complete = stream._complete_segments()
+        if complete > 0:
+            stream._write(complete, rows[written * spec.bins :])
+            written += complete
     stream.reset()
     if len(_idle) == _MOST_IDLE:
         _idle.clear()

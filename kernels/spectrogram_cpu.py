@@ -77,25 +77,26 @@ class LaneSpectrogram:
         self._state = np.zeros(3, np.int64)  # steps so far, where the kept columns begin, whether sums are integers
         self._sums = np.zeros((2, max(1, spec.statistics_steps)))
         constant = tuple(np.fft.rfft(window_function(spec.window, N_FFT))[:LOW_BINS].real.astype(np.float32))
-        options = _OUTPUTS[spec.output], _EDGES[spec.edge], spec.step, float(spec.std_floor), float(spec.power_floor)
-        self._fixed = (*options, constant, *_constants(spec), *_work_areas(spec))
-        self._unwanted = np.empty((spec.bins, spec.columns), np.float32)
-        self._step = _compiled_step()
-        if not self._step.signatures:  # compile now, and not when sound arrives
-            self.step(np.zeros(spec.lookback + LANES * spec.hop_length, np.float32), spec.lookback, None)
+        names, floors = (_OUTPUTS[spec.output], _EDGES[spec.edge]), (float(spec.std_floor), float(spec.power_floor))
+        self._fixed = (*names, spec.step, spec.bins, *floors, constant, *_constants(spec), *_work_areas(spec))
+        self._steps = _compiled_steps()
+        if not self._steps.signatures:  # compile now, and not when sound arrives
+            silence = np.zeros(spec.lookback + LANES * spec.hop_length, np.float32)
+            self.steps(silence, spec.lookback, 1, 0, np.empty((0, spec.columns), np.float32))
         self.reset()
 
     def reset(self, *, integer: bool = True) -> None:
         """As `kernels.reference.ReferenceSpectrogram.reset`."""
         self._state[:] = 0, 0, integer
 
-    def step(self, history: npt.NDArray[np.float32], end: int, out: npt.NDArray[np.float32] | None) -> None:
-        """As `kernels.reference.ReferenceSpectrogram.step`."""
+    def steps(
+        self, history: npt.NDArray[np.float32], end: int, skipped: int, count: int, out: npt.NDArray[np.float32]
+    ) -> None:
+        """As `kernels.reference.ReferenceSpectrogram.steps`."""
         running = self._standardized and self.moments is None
         mean, deviation = self.moments or (0.0, 1.0)
-        self._step(
-            history, end, out is not None, self._unwanted if out is None else out, self._state, self._sums,
-            running, mean, deviation, *self._fixed,
+        self._steps(
+            history, end, skipped, count, out, self._state, self._sums, running, mean, deviation, *self._fixed
         )  # fmt: skip
 
 
@@ -161,60 +162,86 @@ def integer_moments(total, squares, count):
     return centre + rest, math.sqrt(about_centre / count - rest * rest)
 
 
-def _compile_step(stamp: str) -> Any:
-    """The jitted step; `stamp` is part of what Numba's cache knows it by.
+def _compile_steps(stamp: str) -> Any:
+    """The jitted steps; `stamp` is part of what Numba's cache knows them by.
 
-    Its arguments are those of `LaneSpectrogram.step`, the transform of x = 1 in the low bins, and what `_constants` and
-    `_work_areas` name. They are few: Numba takes 65 ns to unpack an array.
+    Their arguments are those of `LaneSpectrogram.steps`, the transform of x = 1 in the low bins, and what `_constants`
+    and `_work_areas` name. They are few: Numba takes 65 ns to unpack an array.
     """
 
     @njit(cache=True, **JIT_OPTIONS)
-    def step_and_segment(
-        history, end, wanted, out, state, sums, running, mean, deviation,
-        output, edge, step, std_floor, power_floor, constant,
+    def steps(
+        history, end, skipped, count, out, state, sums, running, mean, deviation,
+        output, edge, step, bins, std_floor, power_floor, constant,
         tables, offsets, weights, spans, low_weights, transposed, work, kept, edges,
     ):  # fmt: skip
         _ = stamp
-        hop_length, (bins, columns) = transposed.shape[0], out.shape
-        new = step // hop_length
-        shift = _add_sums(history, end, step, state, sums)
-        base = _slide(kept, state, (bins + LOW_ROWS) * columns, new)
-        newest_end = end if edge == CONTEXT else end - -BINS % hop_length
-        _transform(
-            history, newest_end - (new - 1) * hop_length - N_FFT, new, shift, shift, output, bins,
-            tables, offsets, weights, spans, low_weights.shape[0], transposed, work,
-            kept, base + columns - new, columns,
-        )  # fmt: skip
-        if not wanted:
-            return
-        if running:
-            mean, deviation = _running_moments(state, sums, step)
-            deviation = max(deviation, std_floor)
-        scales = _scales(mean, deviation, power_floor)
-        left, right, at_edges = 0, 0, 0
-        if edge != CONTEXT:
-            left, right, at_edges = _columns_over_ends(hop_length)
-        _emit_segment(out, kept, base + right, output, scales, low_weights.shape[0])
-        inner = columns - left - right
-        _emit_low_rows(out, left, inner, kept, base + right + left, columns, output, scales, constant, low_weights)
-        if edge != CONTEXT:
-            segment = columns * hop_length
-            _fill_edges(history[end - segment : end], hop_length, shift, mean, edge, edges)
-            _transform(
-                edges, 0, at_edges, np.float32(0), shift, output, bins,
-                tables, offsets, weights, spans, low_weights.shape[0], transposed, work,
-                edges, transposed.size, at_edges,
+        for number in range(skipped + count):
+            row = (number - skipped) * bins
+            shift, base = _take_in(
+                history, end + number * step, out.shape[1], state, sums, output, edge, step, bins,
+                tables, offsets, weights, spans, low_weights, transposed, work, kept,
             )  # fmt: skip
-            for target, count, first in ((0, left, 0), (columns - right, right, at_edges - right)):
-                first += transposed.size
-                _emit_columns(out, target, count, edges, first, at_edges, output, scales, constant, low_weights)
+            if row >= 0:
+                if running:
+                    mean, deviation = _running_moments(state, sums, step)
+                    deviation = max(deviation, std_floor)
+                _emit(
+                    history, end + number * step, out[row : row + bins], shift, base, mean,
+                    _scales(mean, deviation, power_floor), output, edge, constant,
+                    tables, offsets, weights, spans, low_weights, transposed, work, kept, edges,
+                )  # fmt: skip
 
-    return step_and_segment
+    return steps
 
 
 @lru_cache(maxsize=1)
-def _compiled_step() -> Any:
-    return _compile_step(source_stamp(fft.__file__))
+def _compiled_steps() -> Any:
+    return _compile_steps(source_stamp(fft.__file__))
+
+
+@njit(**JIT_OPTIONS)
+def _take_in(
+    history, end, columns, state, sums, output, edge, step, bins,
+    tables, offsets, weights, spans, low_weights, transposed, work, kept,
+):  # fmt: skip
+    """Keep the columns of the step that ends at history[end]; what was subtracted, and where a segment begins now."""
+    hop_length = transposed.shape[0]
+    new = step // hop_length
+    shift = _add_sums(history, end, step, state, sums)
+    base = _slide(kept, state, (bins + LOW_ROWS) * columns, new)
+    newest_end = end if edge == CONTEXT else end - -BINS % hop_length
+    _transform(
+        history, newest_end - (new - 1) * hop_length - N_FFT, new, shift, shift, output, bins,
+        tables, offsets, weights, spans, low_weights.shape[0], transposed, work,
+        kept, base + columns - new, columns,
+    )  # fmt: skip
+    return shift, base
+
+
+@njit(**JIT_OPTIONS)
+def _emit(
+    history, end, out, shift, base, mean, scales, output, edge, constant,
+    tables, offsets, weights, spans, low_weights, transposed, work, kept, edges,
+):  # fmt: skip
+    """Write the segment that ends at history[end]; its kept columns begin at `base`."""
+    hop_length, (bins, columns) = transposed.shape[0], out.shape
+    left, right, at_edges = 0, 0, 0
+    if edge != CONTEXT:
+        left, right, at_edges = _columns_over_ends(hop_length)
+    _emit_segment(out, kept, base + right, output, scales, low_weights.shape[0])
+    inner = columns - left - right
+    _emit_low_rows(out, left, inner, kept, base + right + left, columns, output, scales, constant, low_weights)
+    if edge != CONTEXT:
+        _fill_edges(history[end - columns * hop_length : end], hop_length, shift, mean, edge, edges)
+        _transform(
+            edges, 0, at_edges, np.float32(0), shift, output, bins,
+            tables, offsets, weights, spans, low_weights.shape[0], transposed, work,
+            edges, transposed.size, at_edges,
+        )  # fmt: skip
+        for target, count, column in ((0, left, 0), (columns - right, right, at_edges - right)):
+            first = transposed.size + column
+            _emit_columns(out, target, count, edges, first, at_edges, output, scales, constant, low_weights)
 
 
 @njit(**JIT_OPTIONS)

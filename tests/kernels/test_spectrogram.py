@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kernels import SpectrogramStream, mel_filterbank, spectrogram_segments
 from kernels.spectrogram import window_function
-from kernels.spectrogram_cpu import _compiled_step
+from kernels.spectrogram_cpu import _compiled_steps
 
 RATE = 16_000
 SHORT = {"segment": 3_200, "step": 1_600, "statistics": 4_800}  # of the same kind as the defaults, but soon tested
@@ -459,7 +459,7 @@ def test_one_compilation_serves_all_options_and_inputs():
     for options in ({}, {"std_floor": 1, "power_floor": 1}, {"output": "mag", "edge": "zero"}, {"standardize": "none"}):
         for wave in (WAVE, FLOAT_WAVE):
             spectrogram_segments(wave, **{**SHORT, **options})
-    assert len(_compiled_step().signatures) == 1
+    assert len(_compiled_steps().signatures) == 1
 
 
 @pytest.mark.parametrize("statement", ["import kernels", "import edge.run"])
