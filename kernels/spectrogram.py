@@ -164,8 +164,8 @@ class SpectrogramStream:
         ------
         ValueError : `out` has another dtype, shape or layout, or cannot be written to.
         """
-        if out is not None and (out.dtype != np.float32 or out.shape != self._shape or not out.flags.carray):
-            raise ValueError(f"out is {out.dtype} {out.shape}; expected writeable, C-contiguous float32 {self.shape}.")
+        if out is not None:
+            _check_out(out, self._shape)
         if self._end - self._done < self._needed:
             return None
         segment = np.empty(self._shape, np.float32) if out is None else out
@@ -253,8 +253,8 @@ def spectrogram_segments(
     shape = (max(0, (count - spec.segment) // spec.step + 1), *stream.shape)
     if out is None:
         out = np.empty(shape, np.float32)
-    elif out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}; expected {shape}.")
+    else:
+        _check_out(out, shape)
     if standardize == "wave" and count:
         stream._standardize_by(_moments_of(wave, spec.std_floor))
     piece = _BUFFERED_STEPS * spec.step
@@ -270,6 +270,11 @@ def spectrogram_segments(
         _idle.clear()
     _idle[key] = stream
     return out
+
+
+def _check_out(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    if out.dtype != np.float32 or out.shape != shape or not out.flags.carray:
+        raise ValueError(f"out is {out.dtype} {out.shape}; expected writeable, C-contiguous float32 {shape}.")
 
 
 def _moments_of(wave: Samples, std_floor: float) -> Moments:

@@ -420,8 +420,13 @@ def test_memory_of_another_kind_is_rejected(backend, out):
 
 
 def test_memory_for_another_number_of_segments_is_rejected(backend):
-    with pytest.raises(ValueError, match=r"expected \(6, 64, 20\)"):
+    with pytest.raises(ValueError, match=r"expected writeable, C-contiguous float32 \(6, 64, 20\)"):
         spectrogram_segments(WAVE, **SHORT, backend=backend, out=np.empty((5, 64, 20), np.float32))
+
+
+def test_memory_for_segments_that_is_not_contiguous_is_rejected(backend):
+    with pytest.raises(ValueError, match="C-contiguous"):
+        spectrogram_segments(WAVE, **SHORT, backend=backend, out=np.empty((12, 64, 20), np.float32)[::2])
 
 
 def test_work_areas_that_another_wave_left_have_no_influence(backend):
