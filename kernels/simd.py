@@ -156,23 +156,23 @@ Found by Lawson's iteratively reweighted least squares. One that is also exact t
 log(1) = 0 would cost half as much again, and a logarithm that is added to others of 5 or 10 has no use for it.
 """
 
-_SQRT_HALF_BITS = 0x3F3504F3
+_SQRT_HALF_BITS, _EXPONENT_BITS = 0x3F3504F3, -1 << 23
 
 
 @intrinsic
 def vlog(typing_context, vector):
     """Natural logarithm of each element, within 1e-7 plus 1.5 units of the last place; elements must be >= 1.2e-38.
 
-    x = m 2^e with sqrt(1/2) <= m < sqrt(2): exponent and mantissa are cut out of the bits, log(m) is a polynomial.
+    x = m 2^e with sqrt(1/2) <= m < sqrt(2): e 2^23 and m are cut out of the bits, log(m) is a polynomial.
     """
 
     def codegen(context, builder, sig, args):
-        above = builder.sub(builder.bitcast(args[0], _INTS), _constant_int(_SQRT_HALF_BITS))
-        exponent = builder.sitofp(builder.ashr(above, _constant_int(23)), _FLOATS)
-        mantissa_bits = builder.add(builder.and_(above, _constant_int(0x007FFFFF)), _constant_int(_SQRT_HALF_BITS))
-        f = builder.fsub(builder.bitcast(mantissa_bits, _FLOATS), _constant(1.0), flags=_FAST)
+        bits = builder.bitcast(args[0], _INTS)
+        exponent = builder.and_(builder.sub(bits, _constant_int(_SQRT_HALF_BITS)), _constant_int(_EXPONENT_BITS))
+        mantissa = builder.bitcast(builder.sub(bits, exponent), _FLOATS)
+        f = builder.fsub(mantissa, _constant(1.0), flags=_FAST)
         small = builder.fmul(_polynomial(builder, f, _LOG_POLYNOMIAL), f, flags=_FAST)
-        large = builder.fmul(exponent, _constant(math.log(2)), flags=_FAST)
+        large = builder.fmul(builder.sitofp(exponent, _FLOATS), _constant(math.log(2) / 2**23), flags=_FAST)
         return builder.fadd(small, large, flags=_FAST)
 
     return float32x16(float32x16), codegen

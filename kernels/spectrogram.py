@@ -18,6 +18,8 @@ __all__ = ["SpectrogramStream", "mel_filterbank", "spectrogram_segments", "windo
 Backend = Literal["numba", "cuda", "numpy"]
 Samples = npt.NDArray[np.int16 | np.float32]
 
+INT16, FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)  # compared with a dtype in a fifth of a scalar type's time
+
 FULL_SCALE = 32_768.0
 """float32 samples are multiplied by this, so that one `std_floor` serves both kinds of input."""
 
@@ -147,7 +149,7 @@ class SpectrogramStream:
         if self._end + count > self._capacity:
             self._make_room(count)
         samples = self._history[self._end : self._end + count]
-        if chunk.dtype == np.float32 and self._scaled:
+        if chunk.dtype == FLOAT32 and self._scaled:
             np.multiply(chunk, FULL_SCALE, out=samples)
         else:
             samples[:] = chunk
@@ -200,17 +202,17 @@ class SpectrogramStream:
 
     def _checked_length(self, chunk: Samples) -> int:
         """Samples in `chunk`, once sure that it can follow what was pushed before."""
-        if chunk.dtype not in (np.int16, np.float32) or chunk.ndim != 1:
+        if chunk.dtype not in (INT16, FLOAT32) or chunk.ndim != 1:
             raise ValueError(
                 f"chunk is {chunk.dtype} with shape {chunk.shape}; expected int16 or float32 with shape (n,)."
             )
         if self._dtype not in (None, chunk.dtype):
             raise ValueError(f"chunk is {chunk.dtype}, the audio before it {self._dtype}; call reset() in between.")
-        if chunk.dtype == np.float32 and len(chunk) and not (chunk.max() <= LOUDEST and chunk.min() >= -LOUDEST):
+        if chunk.dtype == FLOAT32 and len(chunk) and not (chunk.max() <= LOUDEST and chunk.min() >= -LOUDEST):
             raise ValueError("chunk holds NaN, infinity or a value beyond a million; expected samples in -1..1.")
         if self._dtype is None:
             self._dtype = chunk.dtype
-            self._engine.reset(integer=chunk.dtype == np.int16)
+            self._engine.reset(integer=chunk.dtype == INT16)
         return len(chunk)
 
     def _make_room(self, count: int) -> None:
@@ -273,7 +275,7 @@ def spectrogram_segments(
 
 
 def _check_out(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> None:
-    if out.dtype != np.float32 or out.shape != shape or not out.flags.carray:
+    if out.dtype != FLOAT32 or out.shape != shape or not out.flags.carray:
         raise ValueError(f"out is {out.dtype} {out.shape}; expected writeable, C-contiguous float32 {shape}.")
 
 
