@@ -75,6 +75,7 @@ class PaperMrpnRecipe(Recipe):
         )  # fmt: skip
         self.faces = FaceFormat(video.size_px, 1 / window.image_period_s)
         self.resnets, self.branches = dict(resnets or {}), dict(branches or {})
+        self.stages = tuple(self.branches.values())
         if network.fusion == "n0-late" and set(self.branches) != set(network.modalities):
             raise ArgumentError(
                 f"late fusion got trained branches for {sorted(self.branches)}; expected {sorted(network.modalities)}. "

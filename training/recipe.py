@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,15 @@ from training.fit import FitConfig
 
 
 class Recipe(ABC):
-    """One per system, in a file of its own beside this one, and derived from this; `training.clips` does the rest."""
+    """One per system, in a file of its own beside this one, and derived from this; `training.clips` does the rest.
+
+    stages : checkpoints of trainings on the same split, from which the network starts.
+    """
 
     faces: FaceFormat
     fit: FitConfig
     batch_size: int
+    stages: Sequence[Path] = ()
 
     @abstractmethod
     def build(self) -> System:

@@ -180,6 +180,19 @@ def test_a_folder_of_another_training_is_refused(tmp_path, change):
         training(tmp_path, **change).run()
 
 
+def test_stages_of_another_split_are_refused(tmp_path):
+    training(tmp_path / "same").run()
+    training(tmp_path / "other", split=Split((7, 2, 3), (8,), (1,))).run()
+    torch.save({"model": {}}, tmp_path / "unknown.pt")
+    recipe = PitchRecipe()
+    for path in (tmp_path / "other" / "pitch.pt", tmp_path / "unknown.pt"):
+        recipe.stages = (tmp_path / "same" / "pitch.pt", path)
+        with pytest.raises(ArtefactError, match=rf"{path.name} was trained on the split .*same protocol and fold"):
+            training(tmp_path / "next", recipe).run()
+    recipe.stages = (tmp_path / "same" / "pitch.pt",)
+    assert training(tmp_path / "next", recipe).run()["subjects"] == "test"
+
+
 def test_a_plateau_goes_by_the_mean_loss_of_the_validation_clips(tmp_path):
     run = training(tmp_path, PitchRecipe(replace(CONFIG, schedule="plateau", epochs=1)))
     run.run()

@@ -154,7 +154,9 @@ def test_late_fusion_takes_over_its_branches_and_freezes_them(tmp_path):
         torch.save({"model": PaperMrpnRecipe(REDUCED[name], features=SPARSE).build().state_dict()}, branches[name])
         states |= torch.load(branches[name], weights_only=True)["model"]
     torch.manual_seed(9)
-    system = PaperMrpnRecipe(REDUCED["n0-late"], features=SPARSE, branches=branches).build()
+    recipe = PaperMrpnRecipe(REDUCED["n0-late"], features=SPARSE, branches=branches)
+    assert set(recipe.stages) == set(branches.values())  # of whose split the training makes sure
+    system = recipe.build()
     for key, value in system.state_dict().items():
         assert key.startswith("head.fusion") or torch.equal(value, states[key]), key
     assert {n.split(".")[1] for n, p in system.named_parameters() if p.requires_grad} == {"fusion", "fusion_norm"}
