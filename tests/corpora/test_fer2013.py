@@ -96,8 +96,8 @@ def test_the_table_has_its_own_order_of_emotions(tmp_path):
 @pytest.mark.parametrize(
     "row", [(0, [1] * 2303, "Training"), (0, [256] * 2304, "Training"), (0, [-1] * 2304, "Training"),
             (7, [1] * 2304, "Training"), ("x", [1] * 2304, "Training"), (0, ["a"] * 2304, "Training"),
-            (0, [], "Training")],
-    ids=["short", "bright", "dark", "emotion", "letter", "text", "empty"],
+            (0, [], "Training"), (0, [1] * 2304, "Train"), ("\N{COMBINING TILDE}", [1] * 2304, "Training")],
+    ids=["short", "bright", "dark", "emotion", "letter", "text", "empty", "part", "tilde"],
 )  # fmt: skip
 def test_a_corrupt_row_is_refused_or_named_and_skipped(tmp_path, row):
     path = write_table(tmp_path / "fer2013.csv", [(3, [9] * 2304, "Training"), row])
@@ -105,6 +105,26 @@ def test_a_corrupt_row_is_refused_or_named_and_skipped(tmp_path, row):
         read_fer2013(path, "Training")
     with pytest.warns(UserWarning, match="1 corrupt.*left out: line 3"):
         assert read_fer2013(path, "Training", on_error="skip").images.shape == (1, 48, 48)
+
+
+@pytest.mark.parametrize("usage", COUNTS)
+def test_a_table_that_was_cut_is_named_whatever_part_is_read(tmp_path, usage):
+    rows = [(3, [9] * 2304, part) for part in COUNTS] + [(3, [9] * 2304, "Training")]
+    path = write_table(tmp_path / "fer2013.csv", rows)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match=r"1 corrupt.*: line 5\."):
+        read_fer2013(path, usage)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"\xff\xfe\x80", "1 corrupt.*: line 3"), (b'"' + b"x" * 200_000, "no table after line 2")],
+    ids=["bytes", "quote"],
+)  # fmt: skip
+def test_what_is_no_table_is_refused(tmp_path, content, said):
+    path = write_table(tmp_path / "fer2013.csv", [(3, [9] * 2304, "Training")])
+    path.write_bytes(path.read_bytes() + b"\n" + content)
+    with pytest.raises(InputError, match=said):
+        read_fer2013(path, "Training")
 
 
 def test_corrupt_images_are_named_and_skipped_where_asked(archive):
@@ -154,6 +174,24 @@ def test_a_damaged_archive_is_refused(archive):
     archive.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
     with pytest.raises(InputError, match=r"1 corrupt.*: test/angry/PrivateTest_0\.jpg\. Fetch"):
         read_fer2013(archive, "PrivateTest")
+
+
+def test_any_damage_to_an_archive_is_refused_or_does_no_harm(archive):
+    whole, rng = archive.read_bytes(), np.random.default_rng(0)
+    expected, refused = read_fer2013(archive, "Training").images, 0
+    directory = whole.index(b"PK\x01\x02")
+    for _ in range(300):  # half of them in the directory at the end, which zipfile reads first
+        damaged = bytearray(whole)
+        damaged[rng.integers(rng.choice([0, directory]), len(whole))] ^= 1 << int(rng.integers(8))
+        archive.write_bytes(damaged)
+        try:
+            found = read_fer2013(archive, "Training").images
+        except InputError:
+            refused += 1
+        else:
+            assert len(found) <= len(expected)
+            assert all((face == expected).all((1, 2)).any() for face in found)
+    assert refused > 100
 
 
 def blobs(eyes, mouth):
