@@ -103,6 +103,19 @@ def test_augmented_clips_are_sliced_and_the_generator_repeats_them(recipe):
     assert 25 <= min(lengths) <= max(lengths) <= 62
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_whole_clips_and_images_each_for_itself_are_the_papers_comparison(alike):
+    recipe = PaperMrpnRecipe(VARIANTS["n2"], slices=False, alike=alike)
+    still = replace(clip(1.5), images=np.repeat(clip(1.5).images[:1], 37, 0))
+    for seed in range(4):
+        arrays, plain = recipe.inputs(still, np.random.default_rng(seed)), recipe.inputs(still, None)
+        for name in ("visual_mask", "segments", "audio_mask"):  # neither slices nor changes of sound
+            np.testing.assert_array_equal(arrays[name], plain[name])
+        faces = arrays["faces"][:37]
+        assert len(np.unique(faces.reshape(37, -1), axis=0)) == (1 if alike else 37)
+        assert (faces != plain["faces"][:37]).any()
+
+
 def test_a_colour_network_gets_gray_in_each_channel():
     colour = PaperMrpnRecipe(replace(VARIANTS["n2"], face_shape=(3, 224, 224)))
     faces = colour.inputs(clip(1.0), None)["faces"]
