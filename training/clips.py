@@ -146,7 +146,12 @@ class ClipTraining:
             "labels": list(self.labels),
             "specs": [asdict(spec) for spec in self.specs],
             "split": asdict(self.split),
-            "training": {"seed": self.seed, "batch_size": self.recipe.batch_size, "fit": vars(self.recipe.fit)},
+            "training": {
+                "seed": self.seed,
+                "batch_size": self.recipe.batch_size,
+                "fit": vars(self.recipe.fit),
+                **self.recipe.options,
+            },
         }
 
     def _save(self, network: System, temperatures: Mapping[str, float], results: Mapping[str, Any]) -> None:

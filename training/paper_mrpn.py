@@ -74,6 +74,7 @@ class PaperMrpnRecipe(Recipe):
         audio, video, window = self.features = features
         self.fit, self.batch_size, self.standardize = fit, batch_size, standardize
         self.slices, self.alike = slices, alike
+        self.options = {"standardize": standardize, "slices": slices, "alike": alike}
         self.network = replace(
             network, labels=len(labels), face_shape=(network.face_shape[0], *video.shape[1:]),
             image_slots=window.image_slots, segment_shape=audio.shape, segment_slots=window.segment_slots(audio),

@@ -180,6 +180,16 @@ def test_a_folder_of_another_training_is_refused(tmp_path, change):
         training(tmp_path, **change).run()
 
 
+def test_a_training_with_other_options_of_its_recipe_is_refused(tmp_path):
+    recipe = PitchRecipe()
+    recipe.options = {"slices": True}
+    training(tmp_path, recipe).run()
+    assert torch.load(tmp_path / "pitch.pt", weights_only=True)["training"]["slices"] is True
+    recipe.options = {"slices": False}
+    with pytest.raises(ArtefactError, match=r"recipe\.json"):
+        training(tmp_path, recipe).run()
+
+
 def test_stages_of_another_split_are_refused(tmp_path):
     training(tmp_path / "same").run()
     training(tmp_path / "other", split=Split((7, 2, 3), (8,), (1,))).run()

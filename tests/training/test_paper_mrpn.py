@@ -106,6 +106,7 @@ def test_augmented_clips_are_sliced_and_the_generator_repeats_them(recipe):
 @pytest.mark.parametrize("alike", [True, False])
 def test_whole_clips_and_images_each_for_itself_are_the_papers_comparison(alike):
     recipe = PaperMrpnRecipe(VARIANTS["n2"], slices=False, alike=alike)
+    assert recipe.options == {"standardize": "wave", "slices": False, "alike": alike}
     still = replace(clip(1.5), images=np.repeat(clip(1.5).images[:1], 37, 0))
     for seed in range(4):
         arrays, plain = recipe.inputs(still, np.random.default_rng(seed)), recipe.inputs(still, None)
