@@ -24,6 +24,7 @@ from kernels import preprocess_faces
 from perception.face import Detect
 
 Usage = Literal["Training", "PublicTest", "PrivateTest"]
+IMAGES: Mapping[Usage, int] = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 SIZE_PX = 48
 MARGIN_PX = 8
 """Around an aligned crop, so that augmentation can shift, scale and turn it without showing an edge."""
@@ -45,13 +46,17 @@ class Fer2013:
     labels: npt.NDArray[np.int64]
 
 
-def read_fer2013(path: str | Path, usage: Usage, *, on_error: OnError = "refuse") -> Fer2013:
+def read_fer2013(path: str | Path, usage: Usage, *, complete: bool = False, on_error: OnError = "refuse") -> Fer2013:
     """Read one official part of a zip file, a folder or a table; ordered by path, or as the table is.
+
+    Parameters
+    ----------
+    complete : expect as many images as the challenge had; their names do not tell which one is missing.
 
     Raises
     ------
     InputError : none of these at `path`, or no image of `usage` in it; or, unless skipped, an image that is corrupt or
-        of no known emotion.
+        of no known emotion, or images that are missing from a complete part.
     """
     path = Path(path)
     entries = _table_entries if path.suffix == ".csv" else _folder_entries if path.is_dir() else _zip_entries
@@ -65,6 +70,9 @@ def read_fer2013(path: str | Path, usage: Usage, *, on_error: OnError = "refuse"
     if corrupt:
         what = f"{path}: {len(corrupt)} corrupt; expected {SIZE_PX} x {SIZE_PX} pixels of {', '.join(_FOLDERS)}"
         complain(what, corrupt, on_error)
+    missing = IMAGES[usage] - len(images) - len(corrupt)
+    if complete and missing > 0:
+        complain(f"{missing} of {IMAGES[usage]} {usage} images are missing", [str(path)], on_error)
     if not images:
         raise InputError(
             f"{path} holds no {usage} images; expected FER2013's official folders train/ and test/, or fer2013.csv."

@@ -11,7 +11,7 @@ import corpora.fer2013
 from bundle.errors import InputError
 from bundle.features import VideoSpec
 from bundle.labels import FER2013_LABELS
-from corpora.fer2013 import MARGIN_PX, SIZE_PX, aligned_fer2013, read_fer2013, upscaled
+from corpora.fer2013 import IMAGES, MARGIN_PX, SIZE_PX, aligned_fer2013, read_fer2013, upscaled
 from perception.face import FaceDetection
 from tests.small_corpora import FER2013_FOLDERS, jpeg, write_fer2013
 
@@ -134,6 +134,17 @@ def test_corrupt_images_are_named_and_skipped_where_asked(archive):
     with pytest.warns(UserWarning, match=r"2 corrupt.*contempt/PublicTest_99\.jpg; test/happy/PublicTest_98\.jpg"):
         found = read_fer2013(archive, "PublicTest", on_error="skip")
     np.testing.assert_array_equal(found.images, before.images)
+
+
+def test_missing_images_are_counted_where_all_are_expected(archive):
+    add(archive, "test/happy/PublicTest_98.jpg", b"")  # corrupt, not missing
+    with (
+        pytest.warns(UserWarning, match="1 corrupt"),
+        pytest.warns(UserWarning, match=r"3574 of 3589 PublicTest images are missing, left out: .*fer2013\.zip"),
+    ):
+        assert len(read_fer2013(archive, "PublicTest", complete=True, on_error="skip").labels) == 14
+    with pytest.raises(InputError, match="28688 of 28709 Training images are missing"):
+        read_fer2013(archive, "Training", complete=True)
 
 
 def test_a_folder_or_table_without_the_part_is_refused(tmp_path):
@@ -284,8 +295,9 @@ def test_keeping_that_is_interrupted_leaves_nothing_half_written(archive, tmp_pa
 def test_the_official_archive_is_complete(data_folder):
     with zipfile.ZipFile(data_folder / "fer2013.zip") as archive:
         usages = Counter(name.split("/")[-1].split("_")[0] for name in archive.namelist() if name.endswith(".jpg"))
-    assert usages == {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
-    labels = Counter(FER2013_LABELS[label] for label in read_fer2013(data_folder / "fer2013.zip", "PrivateTest").labels)
+    assert usages == IMAGES
+    faces = read_fer2013(data_folder / "fer2013.zip", "PrivateTest", complete=True)
+    labels = Counter(FER2013_LABELS[label] for label in faces.labels)
     assert labels == {
         "angry": 491, "disgust": 55, "fearful": 528, "happy": 879, "neutral": 626, "sad": 594, "surprised": 416,
     }  # fmt: skip
