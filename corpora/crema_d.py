@@ -21,7 +21,7 @@ from corpora.reading import OnError, complain, read_each, read_speech
 
 Kind = Literal["wav", "mp3", "flv"]
 
-_NAME = re.compile(r"(1\d{3})_[A-Z]{3}_(ANG|DIS|FEA|HAP|NEU|SAD)_(XX|X|LO|MD|HI)", re.ASCII)
+_NAME = re.compile(r"10(0[1-9]|[1-8]\d|9[01])_[A-Z]{3}_(ANG|DIS|FEA|HAP|NEU|SAD)_(XX|X|LO|MD|HI)", re.ASCII)
 _EMOTIONS = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), range(len(CREMA_D_LABELS)), strict=True))
 _NAMES, _ACTORS = "SentenceFilenames.csv", "VideoDemographics.csv"
 
@@ -64,7 +64,7 @@ def list_crema_d(
     Raises
     ------
     InputError : no clip there; or, unless skipped, a name that is not CREMA-D's, an actor of whom there is none, or a
-        clip that is missing from a complete corpus.
+        clip that is missing from a complete corpus. With `complete`, a list that is missing or not CREMA-D's.
     """
     paths = sorted(Path(folder).rglob(f"*.{kind}"))
     strange = [str(path) for path in paths if not _NAME.fullmatch(path.stem)]
@@ -106,16 +106,21 @@ def read_actors(folder: str | Path) -> dict[int, CremaDActor]:
             int(row["ActorID"]): CremaDActor(int(row["Age"]), "Female" if row["Sex"] == "Female" else "Male")
             for row in _rows(path)
         }
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:  # a row that ends early holds None
         raise InputError(f"{path} is not CREMA-D's table of ActorID, Age and Sex ({error}). Fetch it again.") from error
 
 
 def _require_all(folder: str | Path, found: set[str], actors: set[int], on_error: OnError) -> None:
     """Complain about clips that the corpus's own list names and that are not there."""
-    named = [row.get("Filename", "") for row in _rows(Path(folder) / _NAMES)]
-    missing = [
-        name for name in named if _NAME.fullmatch(name) and _actor_and_label(name)[0] in actors and name not in found
-    ]
+    path = Path(folder) / _NAMES
+    named = [row.get("Filename") or "" for row in _rows(path)]
+    strange = [f"line {number}: {name!r}" for number, name in enumerate(named, 2) if not _NAME.fullmatch(name)]
+    if strange:
+        raise InputError(
+            f"{path} is not CREMA-D's list: {len(strange)} without a name such as 1001_DFA_ANG_XX; the first in "
+            f"{strange[0]}. Fetch it again."
+        )
+    missing = [name for name in named if _actor_and_label(name)[0] in actors and name not in found]
     if missing:
         complain(f"{len(missing)} CREMA-D clips are missing below {folder}", missing, on_error)
 
@@ -123,8 +128,11 @@ def _require_all(folder: str | Path, found: set[str], actors: set[int], on_error
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected CREMA-D's own table. Copy it from the corpus's repository.")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [*csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [*csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not CREMA-D's table ({error}). Fetch it again.") from error
     if not rows:
         raise InputError(f"{path} is not CREMA-D's table: it has no rows. Fetch it again.")
     return rows

@@ -7,10 +7,10 @@ the same unpacked, or the challenge's table `fer2013.csv` of emotion, pixels, Us
 import csv
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from kernels import preprocess_faces
 from perception.face import Detect
 
 Usage = Literal["Training", "PublicTest", "PrivateTest"]
+IMAGES: Mapping[Usage, int] = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 SIZE_PX = 48
 MARGIN_PX = 8
 """Around an aligned crop, so that augmentation can shift, scale and turn it without showing an edge."""
@@ -32,6 +33,8 @@ _FOLDERS = {"angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": 
 _FOLDERS |= {"sad": "sad", "surprise": "surprised"}
 _TABLE_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 to 6 in fer2013.csv
 _TABLE_LABELS = {code: FER2013_LABELS.index(_FOLDERS[name]) for code, name in enumerate(_TABLE_EMOTIONS)}
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+"""What zipfile raises, whichever bytes of an archive are damaged."""
 _UPSCALE, _BORDER_PX = 4, 64  # what the face detector needs to see: found in 93 % of PrivateTest
 
 
@@ -43,13 +46,17 @@ class Fer2013:
     labels: npt.NDArray[np.int64]
 
 
-def read_fer2013(path: str | Path, usage: Usage, *, on_error: OnError = "refuse") -> Fer2013:
+def read_fer2013(path: str | Path, usage: Usage, *, complete: bool = False, on_error: OnError = "refuse") -> Fer2013:
     """Read one official part of a zip file, a folder or a table; ordered by path, or as the table is.
+
+    Parameters
+    ----------
+    complete : expect as many images as the challenge had; their names do not tell which one is missing.
 
     Raises
     ------
     InputError : none of these at `path`, or no image of `usage` in it; or, unless skipped, an image that is corrupt or
-        of no known emotion.
+        of no known emotion, or images that are missing from a complete part.
     """
     path = Path(path)
     entries = _table_entries if path.suffix == ".csv" else _folder_entries if path.is_dir() else _zip_entries
@@ -63,6 +70,9 @@ def read_fer2013(path: str | Path, usage: Usage, *, on_error: OnError = "refuse"
     if corrupt:
         what = f"{path}: {len(corrupt)} corrupt; expected {SIZE_PX} x {SIZE_PX} pixels of {', '.join(_FOLDERS)}"
         complain(what, corrupt, on_error)
+    missing = IMAGES[usage] - len(images) - len(corrupt)
+    if complete and missing > 0:
+        complain(f"{missing} of {IMAGES[usage]} {usage} images are missing", [str(path)], on_error)
     if not images:
         raise InputError(
             f"{path} holds no {usage} images; expected FER2013's official folders train/ and test/, or fer2013.csv."
@@ -77,12 +87,16 @@ Entry = tuple[str, npt.NDArray[np.uint8] | None, int | None]
 def _zip_entries(path: Path, usage: Usage) -> Iterator[Entry]:
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not a zip file, folder or .csv; expected FER2013's official images, fer2013.zip.")
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGED as error:
+        raise InputError(f"{path} is a damaged zip file ({error}). Fetch it again.") from error
+    with archive:
         for name in sorted(archive.namelist()):
             if _is_of(name, usage):
                 try:
                     content = archive.read(name)
-                except (zipfile.BadZipFile, zlib.error):  # a damaged archive
+                except _DAMAGED:
                     content = b""
                 yield name, _decoded(content), _label_of_folder(name)
 
@@ -97,17 +111,27 @@ def _folder_entries(path: Path, usage: Usage) -> Iterator[Entry]:
 def _table_entries(path: Path, usage: Usage) -> Iterator[Entry]:
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected FER2013's table, fer2013.csv.")
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            if row.get("Usage") != usage:
-                continue
-            try:
-                values = np.array(row["pixels"].split(), np.int64)
-                label = _TABLE_LABELS[int(row["emotion"])]
-            except (KeyError, ValueError, OverflowError):
-                values, label = np.empty(0, np.int64), None
-            whole = len(values) == SIZE_PX**2 and 0 <= values.min() <= values.max() <= 255
-            yield f"line {number}", values.astype(np.uint8).reshape(SIZE_PX, -1) if whole else None, label
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.DictReader(file)
+        try:
+            for number, row in enumerate(rows, 2):
+                part = row.get("Usage")
+                if part == usage:
+                    yield f"line {number}", *_image_and_label(row)
+                elif part not in get_args(Usage):  # a row that was cut may be of any part
+                    yield f"line {number}", None, None
+        except csv.Error as error:
+            raise InputError(f"{path} is no table after line {rows.line_num} ({error}). Fetch it again.") from error
+
+
+def _image_and_label(row: Mapping[str, str]) -> tuple[npt.NDArray[np.uint8] | None, int | None]:
+    try:
+        values = np.array(row["pixels"].split(), np.int64)
+        label = _TABLE_LABELS[int(row["emotion"])]
+    except (KeyError, ValueError, OverflowError):
+        return None, None
+    whole = len(values) == SIZE_PX**2 and 0 <= values.min() <= values.max() <= 255
+    return values.astype(np.uint8).reshape(SIZE_PX, -1) if whole else None, label
 
 
 def _is_of(name: str, usage: Usage) -> bool:

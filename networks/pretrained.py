@@ -37,7 +37,7 @@ def load_pretrained(
     """
     published = _kept(_state_dict(path, key), drop)
     for name in sum_channels:
-        if name in published:
+        if name in published and published[name].ndim > 1:  # others are named below, as of another shape
             published[name] = published[name].sum(1, keepdim=True)
     own = _kept(module.state_dict(), drop)
     problems = {

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bundle.errors import InputError
+from bundle.errors import ArtefactError, InputError
 from corpora.av_clip import AvClip
 from corpora.folds import DeploymentSplit, Split
 from networks.system import System
@@ -49,11 +49,12 @@ class ClipTraining:
 
         Raises
         ------
-        ArtefactError : the folder holds another training.
+        ArtefactError : the folder holds another training; a stage was trained on another split.
         InputError : no clip of a side.
         """
         torch.manual_seed(self.seed)
         network = self.recipe.build().to(self.device)
+        self._check_stages()
         claim_folder(self.folder, self._settings(network))
         train, validation = self._side("train"), self._side("validation")
         batch_size = min(self.recipe.batch_size, len(train))
@@ -126,6 +127,16 @@ class ClipTraining:
             raise InputError(f"no clip of the {name} subjects {list(subjects)}; expected some of each side.")
         return clips
 
+    def _check_stages(self) -> None:
+        """Refuse a start from weights that may know the subjects whose figures are to be reported."""
+        for path in self.recipe.stages:
+            found = torch.load(path, weights_only=True, map_location="cpu").get("split")
+            if found != asdict(self.split):
+                raise ArtefactError(
+                    f"{path} was trained on the split {found}; expected {asdict(self.split)}. "
+                    "Train it on the same protocol and fold first."
+                )
+
     def _settings(self, network: System) -> dict[str, Any]:
         config: Any = network.config  # a dataclass of each system's own
         return {
@@ -135,7 +146,12 @@ class ClipTraining:
             "labels": list(self.labels),
             "specs": [asdict(spec) for spec in self.specs],
             "split": asdict(self.split),
-            "training": {"seed": self.seed, "batch_size": self.recipe.batch_size, "fit": vars(self.recipe.fit)},
+            "training": {
+                "seed": self.seed,
+                "batch_size": self.recipe.batch_size,
+                "fit": vars(self.recipe.fit),
+                **self.recipe.options,
+            },
         }
 
     def _save(self, network: System, temperatures: Mapping[str, float], results: Mapping[str, Any]) -> None:

@@ -46,6 +46,8 @@ class PaperMrpnRecipe(Recipe):
     labels : names of the corpus's labels.
     features : what images and segments are; the window is the longest clip of which all is seen, of others the end is.
     standardize : "wave": sound by the mean and deviation of the whole clip, as the paper; "running": as a stream can.
+    slices : random slices of the training clips (Table 1, T), or whole clips (NT).
+    alike : all images of a clip augmented the same (Fig. 8, middle; Table 4, VA), or each for itself (bottom; IA).
     resnets : published weights of ResNet-18 for the encoders to start from, by modality.
     branches : for "n0-late", by modality: checkpoints of the networks "visual" and "audio", of the same sizes and
         trained on the same split.
@@ -64,17 +66,22 @@ class PaperMrpnRecipe(Recipe):
         fit: FitConfig = PAPER_FIT,
         batch_size: int = 8,
         standardize: Literal["wave", "running"] = "wave",
+        slices: bool = True,
+        alike: bool = True,
         resnets: Mapping[str, Path] | None = None,
         branches: Mapping[str, Path] | None = None,
     ) -> None:
         audio, video, window = self.features = features
         self.fit, self.batch_size, self.standardize = fit, batch_size, standardize
+        self.slices, self.alike = slices, alike
+        self.options = {"standardize": standardize, "slices": slices, "alike": alike}
         self.network = replace(
             network, labels=len(labels), face_shape=(network.face_shape[0], *video.shape[1:]),
             image_slots=window.image_slots, segment_shape=audio.shape, segment_slots=window.segment_slots(audio),
         )  # fmt: skip
         self.faces = FaceFormat(video.size_px, 1 / window.image_period_s)
         self.resnets, self.branches = dict(resnets or {}), dict(branches or {})
+        self.stages = tuple(self.branches.values())
         if network.fusion == "n0-late" and set(self.branches) != set(network.modalities):
             raise ArgumentError(
                 f"late fusion got trained branches for {sorted(self.branches)}; expected {sorted(network.modalities)}. "
@@ -100,7 +107,7 @@ class PaperMrpnRecipe(Recipe):
 
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, Floats]:
         """Faces and segments of a clip from its start on, and their masks; with `rng`, sliced and jittered (4.4)."""
-        if rng is not None:
+        if rng is not None and self.slices:
             clip = slice_clip(clip, rng)
         arrays: dict[str, Floats] = {}
         if "visual" in self.network.modalities:
@@ -124,7 +131,7 @@ class PaperMrpnRecipe(Recipe):
             faces = center_faces(crops, video)
         else:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            faces = jitter_faces(crops, video, FaceJitter(), generator, alike=True)
+            faces = jitter_faces(crops, video, FaceJitter(), generator, alike=self.alike)
         return faces.expand(-1, self.network.face_shape[0], -1, -1).numpy()
 
     def _segments(self, wave: npt.NDArray[np.int16]) -> Floats:

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +16,17 @@ from training.fit import FitConfig
 
 
 class Recipe(ABC):
-    """One per system, in a file of its own beside this one, and derived from this; `training.clips` does the rest."""
+    """One per system, in a file of its own beside this one, and derived from this; `training.clips` does the rest.
+
+    stages : checkpoints of trainings on the same split, from which the network starts. options : what else sets one
+    training apart from another; for its checkpoint, and compared when it is resumed.
+    """
 
     faces: FaceFormat
     fit: FitConfig
     batch_size: int
+    stages: Sequence[Path] = ()
+    options: Mapping[str, bool | str] = MappingProxyType({})
 
     @property
     def specs(self) -> Sequence[AudioSpec | VideoSpec | WindowSpec]:

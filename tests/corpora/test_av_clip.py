@@ -52,6 +52,13 @@ def test_the_same_seed_gives_the_same_clips(pool: FacePool) -> None:
         assert (one.images != three.images).any()
 
 
+def test_clips_move_each_in_its_own_way_and_from_whichever_end_they_are_counted(pool: FacePool) -> None:
+    clips = CompositeClips([Speech(np.zeros(16_000, np.int16), 2, 1)] * 3, pool, FaceFormat(48, 10), seed=0)
+    assert len({clip.images.tobytes() for clip in clips}) == 3
+    np.testing.assert_array_equal(clips[-1].images, clips[2].images)
+    assert [clip.images.tobytes() for clip in clips[1:]] == [clips[1].images.tobytes(), clips[2].images.tobytes()]
+
+
 @pytest.mark.data
 def test_sixteen_real_clips_show_every_emotion_twice(composite_clips) -> None:
     clips = composite_clips(FaceFormat(48, 10))

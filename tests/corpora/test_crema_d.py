@@ -84,8 +84,10 @@ def test_missing_clips_and_actors_are_refused_or_named_and_skipped(corpus):
 
 
 @pytest.mark.parametrize(
-    "name", ["speech", "1001_DFA_ANG", "1001_DFA_SUR_XX", "101_DFA_ANG_XX", "1001_DFA_ANG_XX_2", "2001_DFA_ANG_XX"]
-)
+    "name",
+    ["speech", "1001_DFA_ANG", "1001_DFA_SUR_XX", "101_DFA_ANG_XX", "1001_DFA_ANG_XX_2", "2001_DFA_ANG_XX",
+     "1000_DFA_ANG_XX", "1092_DFA_ANG_XX"],
+)  # fmt: skip
 def test_names_of_other_corpora_are_refused_or_named_and_skipped(corpus, name):
     write_wav(corpus / f"{name}.wav", tone(0.1))
     with pytest.raises(InputError, match=f"1 without a CREMA-D name.*{name}.wav"):
@@ -112,7 +114,27 @@ def test_actors_have_an_age_and_a_sex(corpus):
     assert read_actors(corpus) == {1001: CremaDActor(51, "Male"), 1091: CremaDActor(29, "Female")}
 
 
-@pytest.mark.parametrize("text", ["", "ActorID,Age\n1001,51\n", "ActorID,Age,Sex\n1001,old,Male\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["Stimulus_Number,File\n1,1001_DFA_ANG_XX\n", "Stimulus_Number,Filename\n1\n", "Stimulus_Number,Filename\n1,x\n"],
+    ids=["column", "cut", "name"],
+)
+def test_a_list_that_names_no_clips_does_not_pass_for_complete(corpus, text):
+    (corpus / "SentenceFilenames.csv").write_text(text)
+    with pytest.raises(InputError, match=r"SentenceFilenames\.csv is not CREMA-D's list: 1 without a name .* line 2"):
+        list_crema_d(corpus, "wav", complete=True)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'"' + b"x" * 200_000], ids=["bytes", "quote"])
+def test_a_list_that_is_no_table_is_refused(corpus, content):
+    (corpus / "SentenceFilenames.csv").write_bytes(b"Stimulus_Number,Filename\n1," + content)
+    with pytest.raises(InputError, match=r"SentenceFilenames\.csv is not CREMA-D's table"):
+        list_crema_d(corpus, "wav", complete=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ActorID,Age\n1001,51\n", "ActorID,Age,Sex\n1001,old,Male\n", "ActorID,Age,Sex\n1001\n"]
+)
 def test_another_table_is_refused(tmp_path, text):
     (tmp_path / "VideoDemographics.csv").write_text(text)
     with pytest.raises(InputError, match=r"VideoDemographics\.csv is not CREMA-D's table"):

@@ -11,7 +11,7 @@ import corpora.fer2013
 from bundle.errors import InputError
 from bundle.features import VideoSpec
 from bundle.labels import FER2013_LABELS
-from corpora.fer2013 import MARGIN_PX, SIZE_PX, aligned_fer2013, read_fer2013, upscaled
+from corpora.fer2013 import IMAGES, MARGIN_PX, SIZE_PX, aligned_fer2013, read_fer2013, upscaled
 from perception.face import FaceDetection
 from tests.small_corpora import FER2013_FOLDERS, jpeg, write_fer2013
 
@@ -96,8 +96,8 @@ def test_the_table_has_its_own_order_of_emotions(tmp_path):
 @pytest.mark.parametrize(
     "row", [(0, [1] * 2303, "Training"), (0, [256] * 2304, "Training"), (0, [-1] * 2304, "Training"),
             (7, [1] * 2304, "Training"), ("x", [1] * 2304, "Training"), (0, ["a"] * 2304, "Training"),
-            (0, [], "Training")],
-    ids=["short", "bright", "dark", "emotion", "letter", "text", "empty"],
+            (0, [], "Training"), (0, [1] * 2304, "Train"), ("\N{COMBINING TILDE}", [1] * 2304, "Training")],
+    ids=["short", "bright", "dark", "emotion", "letter", "text", "empty", "part", "tilde"],
 )  # fmt: skip
 def test_a_corrupt_row_is_refused_or_named_and_skipped(tmp_path, row):
     path = write_table(tmp_path / "fer2013.csv", [(3, [9] * 2304, "Training"), row])
@@ -107,6 +107,26 @@ def test_a_corrupt_row_is_refused_or_named_and_skipped(tmp_path, row):
         assert read_fer2013(path, "Training", on_error="skip").images.shape == (1, 48, 48)
 
 
+@pytest.mark.parametrize("usage", COUNTS)
+def test_a_table_that_was_cut_is_named_whatever_part_is_read(tmp_path, usage):
+    rows = [(3, [9] * 2304, part) for part in COUNTS] + [(3, [9] * 2304, "Training")]
+    path = write_table(tmp_path / "fer2013.csv", rows)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match=r"1 corrupt.*: line 5\."):
+        read_fer2013(path, usage)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"\xff\xfe\x80", "1 corrupt.*: line 3"), (b'"' + b"x" * 200_000, "no table after line 2")],
+    ids=["bytes", "quote"],
+)  # fmt: skip
+def test_what_is_no_table_is_refused(tmp_path, content, said):
+    path = write_table(tmp_path / "fer2013.csv", [(3, [9] * 2304, "Training")])
+    path.write_bytes(path.read_bytes() + b"\n" + content)
+    with pytest.raises(InputError, match=said):
+        read_fer2013(path, "Training")
+
+
 def test_corrupt_images_are_named_and_skipped_where_asked(archive):
     before = read_fer2013(archive, "PublicTest")
     add(archive, "test/happy/PublicTest_98.jpg", b"")
@@ -114,6 +134,17 @@ def test_corrupt_images_are_named_and_skipped_where_asked(archive):
     with pytest.warns(UserWarning, match=r"2 corrupt.*contempt/PublicTest_99\.jpg; test/happy/PublicTest_98\.jpg"):
         found = read_fer2013(archive, "PublicTest", on_error="skip")
     np.testing.assert_array_equal(found.images, before.images)
+
+
+def test_missing_images_are_counted_where_all_are_expected(archive):
+    add(archive, "test/happy/PublicTest_98.jpg", b"")  # corrupt, not missing
+    with (
+        pytest.warns(UserWarning, match="1 corrupt"),
+        pytest.warns(UserWarning, match=r"3574 of 3589 PublicTest images are missing, left out: .*fer2013\.zip"),
+    ):
+        assert len(read_fer2013(archive, "PublicTest", complete=True, on_error="skip").labels) == 14
+    with pytest.raises(InputError, match="28688 of 28709 Training images are missing"):
+        read_fer2013(archive, "Training", complete=True)
 
 
 def test_a_folder_or_table_without_the_part_is_refused(tmp_path):
@@ -154,6 +185,24 @@ def test_a_damaged_archive_is_refused(archive):
     archive.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
     with pytest.raises(InputError, match=r"1 corrupt.*: test/angry/PrivateTest_0\.jpg\. Fetch"):
         read_fer2013(archive, "PrivateTest")
+
+
+def test_any_damage_to_an_archive_is_refused_or_does_no_harm(archive):
+    whole, rng = archive.read_bytes(), np.random.default_rng(0)
+    expected, refused = read_fer2013(archive, "Training").images, 0
+    directory = whole.index(b"PK\x01\x02")
+    for _ in range(300):  # half of them in the directory at the end, which zipfile reads first
+        damaged = bytearray(whole)
+        damaged[rng.integers(rng.choice([0, directory]), len(whole))] ^= 1 << int(rng.integers(8))
+        archive.write_bytes(damaged)
+        try:
+            found = read_fer2013(archive, "Training").images
+        except InputError:
+            refused += 1
+        else:
+            assert len(found) <= len(expected)
+            assert all((face == expected).all((1, 2)).any() for face in found)
+    assert refused > 100
 
 
 def blobs(eyes, mouth):
@@ -246,8 +295,9 @@ def test_keeping_that_is_interrupted_leaves_nothing_half_written(archive, tmp_pa
 def test_the_official_archive_is_complete(data_folder):
     with zipfile.ZipFile(data_folder / "fer2013.zip") as archive:
         usages = Counter(name.split("/")[-1].split("_")[0] for name in archive.namelist() if name.endswith(".jpg"))
-    assert usages == {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
-    labels = Counter(FER2013_LABELS[label] for label in read_fer2013(data_folder / "fer2013.zip", "PrivateTest").labels)
+    assert usages == IMAGES
+    faces = read_fer2013(data_folder / "fer2013.zip", "PrivateTest", complete=True)
+    labels = Counter(FER2013_LABELS[label] for label in faces.labels)
     assert labels == {
         "angry": 491, "disgust": 55, "fearful": 528, "happy": 879, "neutral": 626, "sad": 594, "surprised": 416,
     }  # fmt: skip

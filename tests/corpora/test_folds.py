@@ -22,21 +22,39 @@ from corpora.folds import (
     deployment_split,
     mocanu_folds,
     random_split,
+    validation_splits,
 )
 
 
-@settings(deadline=None, derandomize=True)
-@given(st.data())
-def test_no_subject_is_on_two_sides_and_none_is_left_out(data):
-    protocol = data.draw(st.sampled_from(sorted(PROTOCOLS)))
-    split = data.draw(st.sampled_from(PROTOCOLS[protocol]))
+def assert_apart(split, everyone):
     sides = astuple(split)
     for one, other in combinations(sides, 2):
         assert not set(one) & set(other)
-    everyone = {subject for side in astuple(PROTOCOLS[protocol][0]) for subject in side}
     assert sorted(chain(*sides)) == sorted(everyone)
     assert split.train
     assert split.validation
+
+
+FOLDS = {
+    "deployment-ravdess": 5, "luna-jimenez-ravdess": 5, "mrpn-ravdess": 12, "mrpn-crema-d": 9, "mocanu-ravdess": 10,
+    "mocanu-crema-d": 10,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_subject_is_on_two_sides_and_none_is_left_out(protocol):
+    assert len(PROTOCOLS[protocol]) == FOLDS[protocol]
+    for split in PROTOCOLS[protocol]:
+        assert_apart(split, RAVDESS_ACTORS if protocol.endswith("ravdess") else CREMA_D_ACTORS)
+
+
+@settings(deadline=None, derandomize=True)
+@given(subjects=st.sets(st.integers(1, 2_000), min_size=10, max_size=100), seed=st.integers(0, 99))
+def test_no_subject_of_any_corpus_is_on_two_sides(subjects, seed):
+    order = np.random.default_rng(seed).permutation(sorted(subjects)).tolist()
+    dealt = balanced_folds(order[::2], order[1::2], 5)
+    for split in (*mocanu_folds(order), *validation_splits(order, dealt)):
+        assert_apart(split, order)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

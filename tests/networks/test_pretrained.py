@@ -92,6 +92,12 @@ def test_every_misfit_is_named_and_nothing_is_changed(state, path, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_weights_without_channels_to_sum_are_of_another_shape(state, tmp_path):
+    torch.save(state | {"conv1.weight": torch.ones(64)}, tmp_path / "flat.pth")
+    with pytest.raises(ArtefactError, match=r"conv1\.weight \(64,\), expected \(64, 1, 7, 7\)"):
+        load_pretrained(ResNet18(1), tmp_path / "flat.pth", drop=["fc."], sum_channels=["conv1.weight"])
+
+
 class Trap:
     """Unpickled by a careless reader, it creates a file."""
 

@@ -20,6 +20,7 @@ from training.clips import ClipTraining
 from training.evaluate import figures_of_merit, fit_temperature, temper
 from training.fit import FitConfig
 from training.paper_mrpn import PaperMrpnRecipe
+from training.recipe import Recipe
 
 LABELS = ("low", "middle", "high")
 SPLIT = Split((1, 2, 3, 4, 5, 6), (7, 8), (9, 10))
@@ -46,17 +47,20 @@ class Pitch(System):
         return {"probs_fused": self.head(batch["pitch"]), "probs_audio": -self.head(batch["pitch"])}
 
 
-class PitchRecipe:
+class PitchRecipe(Recipe):
     """Counts what it is asked for."""
 
     faces = FaceFormat(8, 10.0)
     batch_size = 8
 
     def __init__(self, fit=CONFIG, interrupt_after=None):
-        self.fit, self.interrupt_after, self.trained_on, self.steps = fit, interrupt_after, [], 0
+        self.fit, self.interrupt_after, self.trained_on, self.prepared_on, self.steps = fit, interrupt_after, [], [], 0
 
     def build(self):
         return Pitch(PitchConfig())
+
+    def prepare(self, system, clips):
+        self.prepared_on += [clip.subject for clip in clips]
 
     def inputs(self, clip, rng):
         if rng is not None:
@@ -106,7 +110,8 @@ def test_a_training_learns_and_reports_each_output_on_its_test_subjects(tmp_path
 def test_only_training_subjects_are_trained_on(tmp_path):
     recipe = PitchRecipe()
     training(tmp_path, recipe).run()
-    assert set(recipe.trained_on) == set(SPLIT.train)
+    assert set(recipe.trained_on) == set(recipe.prepared_on) == set(SPLIT.train)
+    assert len(recipe.prepared_on) == 6 * 7
     assert len(recipe.trained_on) == CONFIG.epochs * (6 * 7 // 8) * 8
 
 
@@ -173,6 +178,29 @@ def test_a_folder_of_another_training_is_refused(tmp_path, change):
     training(tmp_path).run()
     with pytest.raises(ArtefactError, match=r"recipe\.json"):
         training(tmp_path, **change).run()
+
+
+def test_a_training_with_other_options_of_its_recipe_is_refused(tmp_path):
+    recipe = PitchRecipe()
+    recipe.options = {"slices": True}
+    training(tmp_path, recipe).run()
+    assert torch.load(tmp_path / "pitch.pt", weights_only=True)["training"]["slices"] is True
+    recipe.options = {"slices": False}
+    with pytest.raises(ArtefactError, match=r"recipe\.json"):
+        training(tmp_path, recipe).run()
+
+
+def test_stages_of_another_split_are_refused(tmp_path):
+    training(tmp_path / "same").run()
+    training(tmp_path / "other", split=Split((7, 2, 3), (8,), (1,))).run()
+    torch.save({"model": {}}, tmp_path / "unknown.pt")
+    recipe = PitchRecipe()
+    for path in (tmp_path / "other" / "pitch.pt", tmp_path / "unknown.pt"):
+        recipe.stages = (tmp_path / "same" / "pitch.pt", path)
+        with pytest.raises(ArtefactError, match=rf"{path.name} was trained on the split .*same protocol and fold"):
+            training(tmp_path / "next", recipe).run()
+    recipe.stages = (tmp_path / "same" / "pitch.pt",)
+    assert training(tmp_path / "next", recipe).run()["subjects"] == "test"
 
 
 def test_a_plateau_goes_by_the_mean_loss_of_the_validation_clips(tmp_path):

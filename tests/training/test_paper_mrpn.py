@@ -103,6 +103,20 @@ def test_augmented_clips_are_sliced_and_the_generator_repeats_them(recipe):
     assert 25 <= min(lengths) <= max(lengths) <= 62
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_whole_clips_and_images_each_for_itself_are_the_papers_comparison(alike):
+    recipe = PaperMrpnRecipe(VARIANTS["n2"], slices=False, alike=alike)
+    assert recipe.options == {"standardize": "wave", "slices": False, "alike": alike}
+    still = replace(clip(1.5), images=np.repeat(clip(1.5).images[:1], 37, 0))
+    for seed in range(4):
+        arrays, plain = recipe.inputs(still, np.random.default_rng(seed)), recipe.inputs(still, None)
+        for name in ("visual_mask", "segments", "audio_mask"):  # neither slices nor changes of sound
+            np.testing.assert_array_equal(arrays[name], plain[name])
+        faces = arrays["faces"][:37]
+        assert len(np.unique(faces.reshape(37, -1), axis=0)) == (1 if alike else 37)
+        assert (faces != plain["faces"][:37]).any()
+
+
 def test_a_colour_network_gets_gray_in_each_channel():
     colour = PaperMrpnRecipe(replace(VARIANTS["n2"], face_shape=(3, 224, 224)))
     faces = colour.inputs(clip(1.0), None)["faces"]
@@ -151,10 +165,14 @@ def test_late_fusion_takes_over_its_branches_and_freezes_them(tmp_path):
     for number, name in enumerate(("visual", "audio")):
         torch.manual_seed(number)
         branches[name] = tmp_path / f"{name}.pt"
-        torch.save({"model": PaperMrpnRecipe(REDUCED[name], features=SPARSE).build().state_dict()}, branches[name])
-        states |= torch.load(branches[name], weights_only=True)["model"]
+        fresh = PaperMrpnRecipe(REDUCED[name], features=SPARSE).build().state_dict()
+        trained = {key: torch.rand(value.shape).to(value.dtype) for key, value in fresh.items()}  # normalisation too
+        torch.save({"model": trained}, branches[name])
+        states |= trained
     torch.manual_seed(9)
-    system = PaperMrpnRecipe(REDUCED["n0-late"], features=SPARSE, branches=branches).build()
+    recipe = PaperMrpnRecipe(REDUCED["n0-late"], features=SPARSE, branches=branches)
+    assert set(recipe.stages) == set(branches.values())  # of whose split the training makes sure
+    system = recipe.build()
     for key, value in system.state_dict().items():
         assert key.startswith("head.fusion") or torch.equal(value, states[key]), key
     assert {n.split(".")[1] for n, p in system.named_parameters() if p.requires_grad} == {"fusion", "fusion_norm"}
