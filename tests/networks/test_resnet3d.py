@@ -123,7 +123,8 @@ def test_map_of_conv5_follows_the_definition(depth):
         if tensor.dim() == 1:  # of a normalisation
             drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
             tensor.copy_(drawn + 0.5 if name.endswith(("weight", "var")) else drawn - 0.5)
-    images = torch.randn(2, 3, 16, 32, 48, generator=generator, dtype=torch.float64)
+    state["bn1.bias"].copy_(torch.tensor([-1.0, 0.5]))  # for one channel to be negative wherever it is pooled
+    images = 0.1 * torch.randn(2, 3, 16, 32, 48, generator=generator, dtype=torch.float64)
     expected = resnet3d_by_definition(state, depth, images)
     assert (expected > 0).double().mean() > 0.2
     with torch.inference_mode():
