@@ -71,6 +71,8 @@ class AttentionFusionConfig:
                 f"attentions are {self.attentions}; expected some of {sorted(known)}, and VT where AT joins VS or VC: "
                 "it brings both modalities to one size."
             )
+        if self.loss not in get_args(MetricLoss):
+            raise ArgumentError(f"loss is {self.loss!r}; expected one of {', '.join(get_args(MetricLoss))}.")
         if any(size % self.heads for size in (self.channels, self.grid**2, self.features)):
             raise ArgumentError(
                 f"channels {self.channels}, grid ** 2 = {self.grid**2}, 8 * audio_width = {self.features}; "

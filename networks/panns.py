@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bundle.errors import ArgumentError
+
 AUDIOSET_CLASSES = 527
 MEL_BANDS = 64
 PANNS_FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")
@@ -121,7 +123,14 @@ class Cnn14(nn.Module):
         return torch.relu(self.fc1(self.dropout(x)))
 
     def freeze(self, blocks: int) -> None:
-        """Keep `bn0` and the first `blocks` blocks as they are, normalisation too; 6 leaves the two last layers."""
+        """Keep `bn0` and the first `blocks` blocks as they are, normalisation too; 6 leaves the two last layers.
+
+        Raises
+        ------
+        ArgumentError : not 0..6.
+        """
+        if not 0 <= blocks <= len(self.blocks):
+            raise ArgumentError(f"{blocks} blocks are to be frozen; expected 0..{len(self.blocks)}.")
         self._frozen = [self.bn0, *self.blocks[:blocks]] if blocks else []
         for module in self._frozen:
             module.requires_grad_(False)

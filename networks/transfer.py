@@ -6,7 +6,7 @@ The spatial transformer runs once per image, CNN-14 on the whole window's sound,
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,8 @@ class TransferConfig:
     audio_columns: int = 400
 
     def __post_init__(self) -> None:
+        if self.embedding not in get_args(Embedding):
+            raise ArgumentError(f"embedding is {self.embedding!r}; expected one of {', '.join(get_args(Embedding))}.")
         if not self.lstm_size and (self.embedding != "posteriors" or self.stn_labels != self.labels):
             raise ArgumentError(
                 f"images cannot vote by {self.embedding!r} of {self.stn_labels} labels; "

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,17 @@ def composite_clips(data_folder: Path) -> Callable[[FaceFormat], list[AvClip]]:
     chosen = [next(c for c in clips if c.label == (actor - 1) % 8) for actor, clips in sorted(by_actor.items())]
     speech = [Speech(clip.read_speech(), clip.label, clip.actor) for clip in chosen]
     return lambda faces: list(CompositeClips(speech, pool, faces, seed=0))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks so narrow only lose time by sharing their work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bundle.errors import ArgumentError
 from bundle.labels import VALENCE_AROUSAL
 
 MARGIN = 0.2
@@ -53,7 +54,14 @@ def emotion_metric_loss(
 
 
 def polarities(names: Sequence[str]) -> list[int]:
-    """1, -1 or, for neutral, 0: the sign of each emotion's valence (section 3.4, Fig. 4a)."""
+    """1, -1 or, for neutral, 0: the sign of each emotion's valence (section 3.4, Fig. 4a).
+
+    Raises
+    ------
+    ArgumentError : a name that is not on the wheel.
+    """
+    if strangers := [name for name in names if name not in VALENCE_AROUSAL]:
+        raise ArgumentError(f"{', '.join(strangers)} have no polarity; expected some of {', '.join(VALENCE_AROUSAL)}.")
     valences = [VALENCE_AROUSAL[name][0] for name in names]
     return [(valence > 0) - (valence < 0) for valence in valences]
 

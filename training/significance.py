@@ -9,6 +9,8 @@ import numpy.typing as npt
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from bundle.errors import ArgumentError
+
 Correct = Mapping[str, npt.NDArray[np.bool_]]
 """By model: whether each clip was recognised, [shape=(clips,)], the clips in the same order."""
 
@@ -21,18 +23,27 @@ def accuracy_interval(accuracy: float, clips: int, confidence: float = 0.95) -> 
 
     The paper prints no formula. This one, with n = 1440, gives 23 of the 26 intervals of its Tables 1 to 3.
 
+    Raises
+    ------
+    ArgumentError : an accuracy that is not 0..1, such as one in per cent.
+
     Examples
     --------
     >>> round(100 * accuracy_interval(0.5708, 1440), 2)
     2.56
     """
+    if not 0 <= accuracy <= 1:
+        raise ArgumentError(f"accuracy is {accuracy}; expected 0..1. Divide per cent by 100.")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     return float(z * np.sqrt(accuracy * (1 - accuracy) / clips))
 
 
 def models_differ(correct: Correct) -> float:
-    """p-value of Cochran's Q: that all models are right equally often."""
-    return float(cochrans_q(np.stack(list(correct.values()), 1).astype(int)).pvalue)
+    """p-value of Cochran's Q: that all models are right equally often; 1 where no clip tells them apart."""
+    right = np.stack(list(correct.values()), 1).astype(int)
+    if (right == right[:, :1]).all():  # Q is 0 / 0
+        return 1.0
+    return float(cochrans_q(right).pvalue)
 
 
 def contingency(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -178,6 +178,7 @@ def vote_of_seven(stn: SpatialTransformer, batch: Batch) -> Tensor:
 
     Of two equal posteriors the first label is voted for, so that "calm" never is.
     """
+    stn.eval()
     layers = in_batches(
         lambda *part: embed_images(stn, *part)["posteriors"], batch["faces"], batch["saliency"], batch["visual_mask"]
     )

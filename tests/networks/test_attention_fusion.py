@@ -319,6 +319,11 @@ def test_attentions_that_do_not_make_a_network_are_rejected(attentions):
         AttentionFusionConfig(attentions=attentions)
 
 
+def test_unknown_loss_is_rejected():
+    with pytest.raises(ArgumentError, match="loss is 'contrastive'; expected one of emotion, triplet, none"):
+        AttentionFusionConfig(loss="contrastive")
+
+
 @pytest.mark.parametrize("sizes", [{"grid": 7}, {"channels": 100}])
 def test_sizes_that_eight_heads_cannot_share_are_rejected(sizes):
     with pytest.raises(ArgumentError, match="expected multiples of heads = 8"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bundle.errors import ArtefactError
+from bundle.errors import ArgumentError, ArtefactError
 from networks.panns import PANNS_FRONT_END, Cnn14, SpecAugment
 from networks.pretrained import load_pretrained
 
@@ -179,6 +179,38 @@ def test_frozen_blocks_neither_learn_nor_renew_their_statistics(blocks):
         assert (parameter.grad is None) == name.startswith(frozen)
     for name, buffer in before.items():
         assert torch.equal(network.get_buffer(name), buffer) == name.startswith(frozen)
+
+
+@pytest.mark.parametrize("blocks", [-1, 7])
+def test_blocks_that_are_not_there_cannot_be_frozen(blocks):
+    with pytest.raises(ArgumentError, match=f"{blocks} blocks are to be frozen; expected 0..6"):
+        Cnn14(5, width=2).freeze(blocks)
+
+
+def test_dropout_is_0_2_after_blocks_and_0_5_around_fc1():
+    """As the authors' `models.py`; seen in training as how much of each tensor is 0."""
+    torch.manual_seed(0)
+    network, zeros = Cnn14(5, width=8).train(), {}
+    for name, module in {"blocks": network.block_dropout, "fc1": network.dropout}.items():
+        module.register_forward_hook(
+            lambda _, given, out, name=name: zeros.setdefault(name, []).append(
+                (out[given[0] != 0] == 0).float().mean().item()
+            )
+        )
+    network(spectrograms(8))
+    assert {name: len(shares) for name, shares in zeros.items()} == {"blocks": 6, "fc1": 2}
+    assert zeros["blocks"] == pytest.approx([0.2] * 6, abs=0.05)
+    assert zeros["fc1"] == pytest.approx([0.5] * 2, abs=0.05)
+
+
+def test_stripes_are_blanked_in_normalised_spectrograms():
+    network, seen = Cnn14(5, width=2).train(), []
+    network.spec_augment.register_forward_hook(lambda _, given, out: seen.extend((*given, out)))
+    network(spectrograms())
+    before, after = seen
+    torch.testing.assert_close(before.mean((0, 1, 2)), torch.zeros(64), rtol=0, atol=1e-4)
+    assert (after == 0).any()
+    torch.testing.assert_close(after[after != 0], before[after != 0])
 
 
 def test_spec_augment_blanks_two_stripes_of_time_and_of_bands_in_training_only():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from bundle.errors import ArgumentError
@@ -80,6 +81,54 @@ def test_sixteen_images_become_one_time_step_of_seven_by_seven(depth):
         assert network(torch.zeros(1, 3, 16, 224, 224)).shape == (1, network.channels, 1, 7, 7)
     assert network.channels == (16 if depth == 18 else 64)
     assert sizes == [(16, 112, 112), (8, 56, 56), (8, 56, 56), (4, 28, 28), (2, 14, 14), (1, 7, 7)]
+
+
+def resnet3d_by_definition(state, depth, x):
+    """Hara et al. 2018, Fig. 3 and Table 1, on weights by name; in evaluation mode."""
+
+    def convolved(x, conv, norm, stride=1):
+        x = F.conv3d(x, state[f"{conv}.weight"], stride=stride, padding=state[f"{conv}.weight"].shape[2] // 2)
+        mean, variance, gain, shift = (
+            state[f"{norm}.{kind}"].view(-1, 1, 1, 1) for kind in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / torch.sqrt(variance + 1e-5) * gain + shift
+
+    x = F.max_pool3d(convolved(x, "conv1", "bn1", (1, 2, 2)).clamp_min(0), 3, 2, 1)
+    strided = 1 if depth == 18 else 2  # the first 3x3x3 convolution
+    for stage, count in enumerate(COUNTS[depth], 1):
+        for block in range(count):
+            name, stride, found = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1, x
+            last = 2 if depth == 18 else 3
+            for number in range(1, last + 1):
+                found = convolved(
+                    found, f"{name}.conv{number}", f"{name}.bn{number}", stride if number == strided else 1
+                )
+                found = found.clamp_min(0) if number < last else found
+            if f"{name}.downsample.0.weight" in state:
+                x = convolved(x, f"{name}.downsample.0", f"{name}.downsample.1", stride)
+            elif x.shape != found.shape:
+                x = x[:, :, ::2, ::2, ::2]
+                x = torch.cat((x, torch.zeros_like(x)), 1)
+            x = (found + x).clamp_min(0)
+    return x
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_map_of_conv5_follows_the_definition(depth):
+    """Where strides and rectifiers are, which no published name or shape tells."""
+    generator = torch.Generator().manual_seed(0)
+    network = ResNet3d(depth, 2).double().eval()
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if tensor.dim() == 1:  # of a normalisation
+            drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            tensor.copy_(drawn + 0.5 if name.endswith(("weight", "var")) else drawn - 0.5)
+    state["bn1.bias"].copy_(torch.tensor([-1.0, 0.5]))  # for one channel to be negative wherever it is pooled
+    images = 0.1 * torch.randn(2, 3, 16, 32, 48, generator=generator, dtype=torch.float64)
+    expected = resnet3d_by_definition(state, depth, images)
+    assert (expected > 0).double().mean() > 0.2
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_padded_shortcut_keeps_every_second_voxel_and_adds_empty_channels():

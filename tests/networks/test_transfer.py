@@ -102,6 +102,39 @@ def test_layers_have_the_sizes_of_table_a1():
     }
 
 
+def test_layers_follow_table_a1():
+    """Row by row, on the image as it is: the localization network still says the identity."""
+    torch.manual_seed(0)
+    network = SpatialTransformer().eval()
+    for tensor in (network.norm.running_mean, network.norm.weight, network.norm.bias):
+        nn.init.normal_(tensor)  # where the gain is negative, pooling first would be another network
+    nn.init.uniform_(network.norm.running_var, 0.01, 0.1)
+    state, (faces, saliency) = network.state_dict(), images()
+
+    def convolved(x, name):
+        return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    x = convolved(faces, "conv1").clamp_min(0)
+    x = F.max_pool2d(convolved(x, "conv2"), 2).clamp_min(0)
+    x = convolved(convolved(x, "conv3").clamp_min(0), "conv4")
+    mean, variance, gain, shift = (
+        state[f"norm.{kind}"].view(-1, 1, 1) for kind in ("running_mean", "running_var", "weight", "bias")
+    )
+    flat = F.max_pool2d((x - mean) / torch.sqrt(variance + 1e-5) * gain + shift, 2).clamp_min(0).flatten(1)
+    fc50 = (flat @ state["fc1.weight"].T + state["fc1.bias"]).clamp_min(0)
+    logits = fc50 @ state["fc2.weight"].T + state["fc2.bias"]
+    x = F.max_pool2d(convolved(saliency, "localization.0"), 2).clamp_min(0)
+    x = F.max_pool2d(convolved(x, "localization.3"), 2).clamp_min(0).flatten(1)
+    x = (x @ state["fc_loc.0.weight"].T + state["fc_loc.0.bias"]).clamp_min(0)
+    with torch.inference_mode():
+        layers = network.layers(faces, saliency)
+        for name, expected in {"flatten810": flat, "fc50": fc50, "logits": logits}.items():
+            torch.testing.assert_close(layers[name], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(layers["posteriors"], logits.exp() / logits.exp().sum(1, keepdim=True))
+        torch.testing.assert_close(network.fc_loc[:2](network.localization(saliency).flatten(1)), x)
+    assert (network.dropout.p, (fc50 > 0).any().item(), (x > 0).any().item()) == (0.5, True, True)
+
+
 def test_parameters_are_those_that_table_a1_implies():
     localization = (49 + 1) * 8 + (25 * 8 + 1) * 10 + (640 + 1) * 32 + (32 + 1) * 6
     convolutions = (9 + 1) * 10 + 3 * (9 * 10 + 1) * 10 + 2 * 10  # the last for batch normalisation
@@ -315,6 +348,11 @@ def test_embedded_images_go_back_to_their_slots():
             for name, values in layers.items():
                 torch.testing.assert_close(values[window, slot], alone[name][0], atol=1e-3, rtol=0)  # noise, resampled
         assert not layers["posteriors"][:, 0].any()
+
+
+def test_unknown_embedding_is_rejected():
+    with pytest.raises(ArgumentError, match="embedding is 'fc7'; expected one of flatten810, fc50, posteriors"):
+        TransferConfig(embedding="fc7")
 
 
 def test_images_that_vote_need_posteriors_of_the_systems_labels():

@@ -23,6 +23,9 @@ from training.attention_fusion import (
     uniform_positions,
 )
 from training.emotion_metric import emotion_metric_loss, triplet_loss
+from training.fit import FitConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = AttentionFusionConfig(depth=18, visual_width=8, audio_width=8, channels=64, grid=4, images=4, size_px=48)
 
@@ -44,7 +47,8 @@ def batch_of(recipe, clips):
 
 def test_recipe_is_section_four_two():
     recipe = AttentionFusionRecipe()
-    assert (recipe.faces.size_px, recipe.batch_size, recipe.fit.lr) == (224, 16, 1e-4)
+    assert (recipe.faces.size_px, recipe.batch_size) == (224, 16)
+    assert recipe.fit == FitConfig(100, 1e-4, 0.0, optimizer="adam", schedule="constant", patience=20)
     assert (recipe.network.snippets, recipe.network.images, recipe.network.heads) == (6, 16, 8)
     assert recipe.network == next(iter(VARIANTS.values()))
 
@@ -219,10 +223,13 @@ def test_small_network_learns_sixteen_real_clips_by_heart(composite_clips):
     batch, labels = batch_of(recipe, clips), torch.tensor([clip.label for clip in clips])
     system = recipe.build()
     optimizer = torch.optim.Adam(system.parameters(), lr=2e-3)
-    for _ in range(50):
+    for step in range(1, 61):
         optimizer.zero_grad()
-        recipe.loss(system, batch, labels).backward()
+        recipe.loss(system.train(), batch, labels).backward()
         optimizer.step()
-    system.eval()
-    with torch.inference_mode():
-        assert (system(batch)["probs_fused"].argmax(1) == labels).all()
+        if step % 10 == 0:
+            with torch.inference_mode():
+                right = system.eval()(batch)["probs_fused"].argmax(1) == labels
+            if right.all():
+                break
+    assert right.all()

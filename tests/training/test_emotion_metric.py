@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundle.errors import ArgumentError
 from bundle.labels import CREMA_D_LABELS, RAVDESS_LABELS
 from training.emotion_metric import emotion_metric_loss, polarities, squared_distances, triplet_loss
 
@@ -25,6 +26,11 @@ def test_polarity_is_the_papers(names):
     expected = [1 if name in POSITIVE else -1 if name in NEGATIVE else 0 for name in names]
     assert polarities(names) == expected
     assert expected[names.index("neutral")] == 0
+
+
+def test_emotions_that_are_not_on_the_wheel_have_no_polarity():
+    with pytest.raises(ArgumentError, match="bored, amused have no polarity; expected some of neutral, happy"):
+        polarities(["happy", "bored", "amused"])
 
 
 def test_distances_are_squared_and_of_all_pairs():

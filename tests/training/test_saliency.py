@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bundle.errors import ArgumentError
 from training.saliency import saliency_maps, spectral_residual
 
 
@@ -37,6 +38,12 @@ def test_maps_reach_one_and_belong_to_their_images():
     for image, found in zip(images[::2], maps[::2], strict=True):
         expected = spectral_residual(image)
         np.testing.assert_allclose(found, expected / expected.max(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("found", [np.zeros((3, 4)), np.full((4, 4), np.nan), np.full((4, 4), -0.1)], ids=str)
+def test_what_is_no_saliency_is_refused(found):
+    with pytest.raises(ArgumentError, match=r"of \(4, 4\).*expected the image's shape, and finite values of 0 or more"):
+        saliency_maps(np.ones((1, 4, 4), np.uint8), lambda image: found.astype(np.float32))
 
 
 def test_another_source_of_maps_is_asked_once_for_each_new_image():

@@ -5,6 +5,7 @@ from math import comb, exp, sqrt
 import numpy as np
 import pytest
 
+from bundle.errors import ArgumentError
 from training.significance import accuracy_interval, contingency, models_differ, pairs_differ
 
 RAVDESS_CLIPS = 1440
@@ -33,6 +34,12 @@ def test_interval_is_the_normal_approximation_of_the_binomial():
     assert accuracy_interval(0.5, 100) == pytest.approx(1.959964 * sqrt(0.25 / 100), rel=1e-6)
     assert accuracy_interval(0.9, 400, confidence=0.99) == pytest.approx(2.575829 * sqrt(0.09 / 400), rel=1e-6)
     assert accuracy_interval(1.0, 10) == 0
+
+
+@pytest.mark.parametrize("accuracy", [57.08, -0.1, float("nan")])
+def test_an_accuracy_in_per_cent_is_rejected(accuracy):
+    with pytest.raises(ArgumentError, match=r"expected 0\.\.1\. Divide per cent by 100"):
+        accuracy_interval(accuracy, RAVDESS_CLIPS)
 
 
 def models(first, second, both, none):
@@ -65,12 +72,16 @@ def _chi_squared_tail_of_one_degree(statistic):
 
 
 def test_pairs_are_corrected_for_their_number():
-    two = models(first=9, second=2, both=30, none=4)
-    three = two | {"third": two["second"]}
+    three = models(first=14, second=2, both=30, none=4)
+    three["third"] = three["second"].copy()
+    three["third"][:5] = True  # right on five of the clips of which the first alone was
     adjusted = pairs_differ(three)
+    alone = {pair: pairs_differ({name: three[name] for name in pair})[pair] for pair in adjusted}
     assert list(adjusted) == [("first", "second"), ("first", "third"), ("second", "third")]
-    assert adjusted["first", "second"] == pytest.approx(3 * pairs_differ(two)["first", "second"])
-    assert adjusted["second", "third"] == 1  # no difference, and no more than certainty
+    assert len(set(alone.values())) == 3
+    assert adjusted == pytest.approx({pair: min(1, 3 * p) for pair, p in alone.items()})
+    assert adjusted["first", "second"] < adjusted["second", "third"] < 1
+    assert pairs_differ({"second": three["second"], "same": three["second"]}) == {("second", "same"): 1}
 
 
 def test_cochrans_q_by_hand():
@@ -80,6 +91,11 @@ def test_cochrans_q_by_hand():
     q = (3 - 1) * (3 * (25 + 4 + 4) - 9**2) / (3 * 9 - (1 + 4 + 9 + 1 + 1 + 1))
     assert q == 3.6
     assert models_differ(correct) == pytest.approx(exp(-q / 2))  # chi-squared of two degrees
+
+
+def test_models_that_are_right_on_the_same_clips_do_not_differ():
+    right = np.array([True, False, True])
+    assert models_differ({"a": right, "b": right, "c": right.copy()}) == 1
 
 
 def test_models_alike_do_not_differ():

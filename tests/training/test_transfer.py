@@ -12,20 +12,14 @@ from bundle.errors import ArgumentError
 from corpora.av_clip import AvClip, FaceFormat
 from networks.transfer import VARIANTS, SpatialTransformer, TransferConfig, embed_images
 from tests.networks.test_panns import checkpoint
+from training.fit import FitConfig
 from training.transfer import TransferRecipe, cut_to_speech, panns_log_mel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NETWORK = TransferConfig(
     lstm_size=4, lstm_layers=1, attention_layers=1, stn_width=4, audio_width=2, image_slots=6, audio_columns=100
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks so narrow only lose time by sharing their work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def clip(seconds=1.5, fps=6.0, label=3, seed=0):
@@ -63,6 +57,12 @@ def test_defaults_are_the_runtimes_window():
     recipe = TransferRecipe()
     assert recipe.window_s == 4.0
     assert recipe.faces == FaceFormat(48, 10.0)
+
+
+def test_training_is_that_of_section_four():
+    recipe = TransferRecipe()
+    assert recipe.batch_size == 24
+    assert recipe.fit == FitConfig(500, 1e-3, 0.0, optimizer="adam", schedule="constant", patience=30)
 
 
 def test_a_second_of_sound_is_a_hundred_columns_of_64_bands():

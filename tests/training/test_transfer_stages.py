@@ -36,19 +36,12 @@ from training.transfer_stages import (
     vote_of_seven,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NETWORK = TransferConfig(
     lstm_size=8, lstm_layers=1, attention_layers=1, stn_width=2, audio_width=2, image_slots=4, audio_columns=64
 )
 RECIPE = TransferRecipe(network=NETWORK)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks so narrow only lose time by sharing their work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def clips(count=16, seed=0):
@@ -212,7 +205,9 @@ def test_seven_classes_vote_for_eight_labels():
     for clip, of in enumerate(votes):
         for slot, label in enumerate(of):
             faces[clip, slot, 0, 0, FER2013_LABELS.index(label)] = 1
-    found = vote_of_seven(Reader(), {"faces": faces, "saliency": faces, "visual_mask": mask})
+    reader = Reader()
+    found = vote_of_seven(reader, {"faces": faces, "saliency": faces, "visual_mask": mask})
+    assert not reader.training  # no dropout when votes count
     assert [RAVDESS_LABELS[label] for label in found] == ["happy", "neutral", "disgust"]
 
 
