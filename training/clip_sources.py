@@ -6,50 +6,68 @@ from pathlib import Path
 
 from bundle.features import VideoSpec
 from bundle.labels import CREMA_D_LABELS, RAVDESS_LABELS
-from corpora.av_clip import AvClip, CompositeClips, FaceFormat, prepare_av_clips
+from corpora.av_clip import AvClip, CompositeClips, FaceFormat, LabelledFile, prepare_av_clips
 from corpora.composite import FacePool
 from corpora.crema_d import list_crema_d
 from corpora.fer2013 import Usage, aligned_fer2013
 from corpora.folds import DeploymentSplit, Split
 from corpora.ravdess import list_ravdess, read_ravdess
+from corpora.reading import OnError
 from perception.mediapipe_face import MediaPipeFaceDetector
 
 Clips = Callable[[Sequence[int]], Sequence[AvClip]]
+"""The clips of given subjects."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """data : the corpus's folder. cache : for what takes long to make. split : who is to see which faces, where those
+    are not the speakers' own.
+    """
+
+    data: Path
+    cache: Path
+    split: Split | DeploymentSplit
+    faces: FaceFormat
+    seed: int = 0
+    on_error: OnError = "refuse"
 
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A corpus. labels : in the order of `AvClip.label`. protocols : of `corpora.folds.PROTOCOLS`, the usual one first.
-
-    open : from the corpus's folder, a folder for caches, the split, the faces' format and a seed to the clips of
-        given subjects.
-    """
+    """A corpus. labels : in the order of `AvClip.label`. protocols : of `corpora.folds`, the usual one first."""
 
     labels: Sequence[str]
     protocols: Sequence[str]
-    open: Callable[[Path, Path, Split | DeploymentSplit, FaceFormat, int], Clips]
+    open: Callable[[Wanted], Clips]
 
 
-def _composite(data: Path, cache: Path, split: Split | DeploymentSplit, faces: FaceFormat, seed: int) -> Clips:
-    detect = MediaPipeFaceDetector().detect
+def _composite(wanted: Wanted) -> Clips:
+    data, split, detect = wanted.data, wanted.split, MediaPipeFaceDetector().detect
     usages: dict[tuple[int, ...], Usage] = {split.train: "Training", split.validation: "PublicTest"}
 
     def clips(subjects: Sequence[int]) -> Sequence[AvClip]:
         usage = usages.get(tuple(subjects), "PrivateTest")
-        pool = FacePool(aligned_fer2013(data / "fer2013.zip", usage, VideoSpec(), detect, cache), seed)
-        return CompositeClips(read_ravdess(data / "ravdess-speech-16k", subjects), pool, faces, seed)
+        faces = aligned_fer2013(data / "fer2013.zip", usage, VideoSpec(), detect, wanted.cache)
+        speech = read_ravdess(data / "ravdess-speech-16k", subjects, on_error=wanted.on_error)
+        return CompositeClips(speech, FacePool(faces, wanted.seed), wanted.faces, wanted.seed)
 
     return clips
 
 
-def _ravdess(data: Path, cache: Path, split: Split | DeploymentSplit, faces: FaceFormat, seed: int) -> Clips:
+def _films(wanted: Wanted, films_of: Callable[[Sequence[int]], Sequence[LabelledFile]]) -> Clips:
     detect = MediaPipeFaceDetector().detect
-    return lambda subjects: prepare_av_clips(list_ravdess(data, subjects, video=True), faces, detect, cache)
+    return lambda subjects: prepare_av_clips(
+        films_of(subjects), wanted.faces, detect, wanted.cache, on_error=wanted.on_error
+    )
 
 
-def _crema_d(data: Path, cache: Path, split: Split | DeploymentSplit, faces: FaceFormat, seed: int) -> Clips:
-    detect = MediaPipeFaceDetector().detect
-    return lambda subjects: prepare_av_clips(list_crema_d(data, "flv", subjects), faces, detect, cache)
+def _ravdess(wanted: Wanted) -> Clips:
+    return _films(wanted, lambda actors: list_ravdess(wanted.data, actors, video=True, on_error=wanted.on_error))
+
+
+def _crema_d(wanted: Wanted) -> Clips:
+    return _films(wanted, lambda actors: list_crema_d(wanted.data, "flv", actors, on_error=wanted.on_error))
 
 
 _RAVDESS_PROTOCOLS = "deployment-ravdess", "luna-jimenez-ravdess", "mrpn-ravdess", "mocanu-ravdess"

@@ -57,22 +57,9 @@ class ClipTraining:
         self._check_stages()
         claim_folder(self.folder, self._settings(network))
         train, validation = self._side("train"), self._side("validation")
-        batch_size = min(self.recipe.batch_size, len(train))
-        steps = len(train) // batch_size
-
-        def batches(epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-            rng = np.random.default_rng((self.seed, epoch))
-            order = rng.permutation(len(train))[: steps * batch_size]
-            for chosen in order.reshape(steps, batch_size):
-                yield self._batch([train[index] for index in chosen], rng)
-
         self.recipe.prepare(network, train)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        fit(
-            f"{self.system}-epochs", network, trained, batches, steps,
-            lambda batch: self.recipe.loss(network, *batch), lambda: self._validate(network, validation),
-            self.recipe.fit, self.seed, self.folder,
-        )  # fmt: skip
+        if not self.recipe.train(network, train, validation, self.seed):
+            self._fit(network, train, validation)
         probs, labels = self.predict(network, validation)
         temperatures = {name: fit_temperature(output, labels) for name, output in probs.items()}
         if self.split.test:
@@ -82,6 +69,24 @@ class ClipTraining:
             results[name] = figures_of_merit(temper(output, temperatures[name]), labels)
         self._save(network, temperatures, results)
         return results
+
+    def _fit(self, network: System, train: Sequence[AvClip], validation: Sequence[AvClip]) -> None:
+        """Train by gradients, and leave the weights of the best epoch in the network."""
+        batch_size = min(self.recipe.batch_size, len(train))
+        steps = len(train) // batch_size
+
+        def batches(epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+            rng = np.random.default_rng((self.seed, epoch))
+            order = rng.permutation(len(train))[: steps * batch_size]
+            for chosen in order.reshape(steps, batch_size):
+                yield self._batch([train[index] for index in chosen], rng)
+
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        fit(
+            f"{self.system}-epochs", network, trained, batches, steps,
+            lambda batch: self.recipe.loss(network, *batch), lambda: self._validate(network, validation),
+            self.recipe.fit, self.seed, self.folder,
+        )  # fmt: skip
 
     def predict(self, network: System, clips: Sequence[AvClip]) -> tuple[Probs, npt.NDArray[np.int64]]:
         """Untempered probabilities [shape=(clips, labels)] by output name, one row per clip, and the labels."""

@@ -51,6 +51,15 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", action="append", default=[], type=_part_and_path, metavar="PART=FILE",
         help="published weights for a part to start from; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--set", dest="options", action="append", default=[], type=_option, metavar="NAME=VALUE",
+        help="option of the system's recipe, such as in_stages=true; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--on-error", choices=("refuse", "skip"), default="refuse",
+        help="what to do about files that cannot be read (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--batch-size", type=_positive, help="clips (default: the recipe's)")
     parser.add_argument("--epochs", type=_positive, help="at most (default: the recipe's)")
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
@@ -77,6 +86,15 @@ def _part_and_path(text: str) -> tuple[str, Path]:
     if not separator or not part or not path:
         raise argparse.ArgumentTypeError(f"{text!r} is not PART=FILE, such as visual=resnet18.pth")
     return part, Path(path)
+
+
+def _option(text: str) -> tuple[str, bool | int | str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as in_stages=true")
+    if value in ("true", "false"):
+        return name, value == "true"
+    return name, int(value) if value.isdecimal() else value
 
 
 def _systems() -> list[dict[str, Any]]:
@@ -119,7 +137,7 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any]:
         torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
     chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
-    return train(Request(**chosen | {"weights": dict(options.weights)}))
+    return train(Request(**chosen | {"weights": dict(options.weights), "options": dict(options.options)}))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class PaperMrpnRecipe(Recipe):
 
     Raises
     ------
-    ArgumentError : "n0-late" without a checkpoint for each modality.
+    ArgumentError : another `standardize`; "n0-late" without a checkpoint for each modality.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class PaperMrpnRecipe(Recipe):
         resnets: Mapping[str, Path] | None = None,
         branches: Mapping[str, Path] | None = None,
     ) -> None:
+        if standardize not in ("wave", "running"):
+            raise ArgumentError(f"standardize is {standardize!r}; expected 'wave' or 'running'.")
         audio, video, window = self.features = features
         self.fit, self.batch_size, self.standardize = fit, batch_size, standardize
         self.slices, self.alike = slices, alike

@@ -26,7 +26,7 @@ class Recipe(ABC):
     fit: FitConfig
     batch_size: int
     stages: Sequence[Path] = ()
-    options: Mapping[str, bool | str] = MappingProxyType({})
+    options: Mapping[str, bool | int | str] = MappingProxyType({})
 
     @property
     def specs(self) -> Sequence[AudioSpec | VideoSpec | WindowSpec]:
@@ -36,6 +36,10 @@ class Recipe(ABC):
     @abstractmethod
     def build(self) -> System:
         """The network, with fresh weights."""
+
+    def train(self, system: System, train: Sequence[AvClip], validation: Sequence[AvClip], seed: int) -> bool:
+        """Train in a way of its own; False, as for most: `training.fit` is to do it by `loss`."""
+        return False
 
     def prepare(self, system: System, clips: Sequence[AvClip]) -> None:  # noqa: B027 (most need nothing)
         """Fit what is not trained by gradients, once, to the training clips."""

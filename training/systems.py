@@ -7,9 +7,10 @@ from typing import Any
 
 from bundle.errors import ArgumentError
 from corpora.folds import PROTOCOLS, DeploymentSplit, Split
+from corpora.reading import OnError
 from networks.systems import SYSTEMS, variant_config
 from training.attention_fusion import AttentionFusionRecipe
-from training.clip_sources import CLIP_SOURCES
+from training.clip_sources import CLIP_SOURCES, Wanted
 from training.clips import ClipTraining
 from training.fercnn import FercnnRecipe
 from training.mrpn import MrpnRecipe, MrpnTraining
@@ -22,7 +23,11 @@ Weights = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Request:
-    """What to train, on what; what is None, the system or the corpus says. weights : published ones, by part."""
+    """What to train, on what; what is None, the system or the corpus says.
+
+    weights : published ones to start from, by part. options : of the recipe, by name. on_error : what to do about films
+    that cannot be read.
+    """
 
     data: Path
     output: Path
@@ -32,7 +37,10 @@ class Request:
     protocol: str | None = None
     fold: int = 0
     weights: Weights = field(default_factory=dict)
+    options: Mapping[str, bool | int | str] = field(default_factory=dict)
     epochs: int | None = None
+    batch_size: int | None = None
+    on_error: OnError = "refuse"
     seed: int = 0
     device: str = "cpu"
 
@@ -53,35 +61,56 @@ def train(request: Request) -> Mapping[str, Any]:
     protocol = request.protocol or source.protocols[0]
     split = _split(source.protocols, protocol, request.fold)
     if (request.system, variant) == ("mrpn", "slim"):
-        if request.corpus != "composite" or protocol != source.protocols[0] or request.weights or request.epochs:
-            raise ArgumentError(
-                "the slim MRPN has a recipe of its own: from nothing, in three stages, on the composite, split for "
-                "deployment; expected no --corpus, --protocol, --weights or --epochs, or another --variant."
-            )
-        return MrpnTraining(MrpnRecipe(request.fold, request.seed), request.data, request.output).run()
-    recipe = RECIPES[request.system](config, source.labels, request.weights)
-    if request.epochs:
-        recipe.fit = replace(recipe.fit, epochs=request.epochs)
-    clips = source.open(request.data, request.output, split, recipe.faces, request.seed)
+        return MrpnTraining(_slim_recipe(request), request.data, request.output).run()
+    recipe = _recipe(request, config, source.labels)
+    clips = source.open(
+        Wanted(request.data, request.output, split, recipe.faces, request.seed, request.on_error)
+    )  # fmt: skip
     return ClipTraining(
         request.system, variant, recipe, split, clips, request.output, source.labels, recipe.specs, request.seed,
         request.device,
     ).run()  # fmt: skip
 
 
-def _mrpn(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
+def _slim_recipe(request: Request) -> MrpnRecipe:
+    allowed = Request(
+        request.data, request.output, variant=request.variant, protocol=request.protocol, fold=request.fold,
+        seed=request.seed,
+    )  # fmt: skip
+    if request != allowed or request.protocol not in (None, "deployment-ravdess"):
+        raise ArgumentError(
+            "the slim MRPN has a recipe of its own: from nothing, in three stages, on the composite, split for "
+            "deployment; expected no options but --fold, --seed and --threads, or another --variant."
+        )
+    return MrpnRecipe(request.fold, request.seed)
+
+
+def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
+    make, known = RECIPES[request.system]
+    wrong = [name for name, value in request.options.items() if type(value) is not known.get(name)]
+    if wrong:
+        expected = ", ".join(f"{name}={kind.__name__}" for name, kind in known.items()) or "none"
+        raise ArgumentError(f"{request.system} has no option {', '.join(wrong)} of that kind; expected {expected}.")
+    recipe = make(config, labels, request.weights, **request.options)
+    if request.epochs:
+        recipe.fit = replace(recipe.fit, epochs=request.epochs)
+    recipe.batch_size = request.batch_size or recipe.batch_size
+    return recipe
+
+
+def _mrpn(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     if config.fusion == "n0-late":
-        return PaperMrpnRecipe(config, labels, branches=weights)
-    return PaperMrpnRecipe(config, labels, resnets=weights)
+        return PaperMrpnRecipe(config, labels, branches=weights, **options)
+    return PaperMrpnRecipe(config, labels, resnets=weights, **options)
 
 
 def _attention_fusion(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
     return AttentionFusionRecipe(config, labels, kinetics=weights.get("visual"), imagenet=weights.get("audio"))
 
 
-def _transfer(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
-    network = replace(config, labels=len(labels), stn_labels=len(labels))
-    return TransferRecipe(network, cnn14=weights.get("audio"), stn=weights.get("visual"))
+def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
+    network = replace(config, labels=len(labels), stn_labels=options.pop("stn_labels", len(labels)))
+    return TransferRecipe(network, cnn14=weights.get("audio"), stn=weights.get("visual"), **options)
 
 
 def _fercnn(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
@@ -90,12 +119,18 @@ def _fercnn(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
     return FercnnRecipe(replace(config, labels=len(labels)))
 
 
-RECIPES: Mapping[str, Callable[[Any, Sequence[str], Weights], Recipe]] = {
-    "mrpn": _mrpn,
-    "attention-fusion": _attention_fusion,
-    "transfer": _transfer,
-    "fercnn": _fercnn,
+RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {
+    "mrpn": (_mrpn, {"standardize": str, "slices": bool, "alike": bool}),
+    "attention-fusion": (_attention_fusion, {}),
+    "transfer": (
+        _transfer,
+        {"fine_tune": bool, "stn_labels": int, "frozen_blocks": int, "speech_only": bool, "in_stages": bool},
+    ),
+    "fercnn": (_fercnn, {}),
 }
+"""By system: what makes its recipe of a configuration, labels and weights; and its further options, which the recipe
+explains.
+"""
 
 
 def _split(protocols: Sequence[str], protocol: str, fold: int) -> Split | DeploymentSplit:

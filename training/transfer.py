@@ -1,9 +1,6 @@
-"""The recipe of the transfer-learning system (Luna-Jiménez et al. 2021), all its parts trained at once.
+"""The recipe of the transfer-learning system (Luna-Jiménez et al. 2021): all parts trained at once, or in stages."""
 
-`training.transfer_stages` trains one part after the other, as the paper does.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -52,6 +49,7 @@ class TransferRecipe(Recipe):
     fine_tune : False leaves the spatial transformer as it was pretrained, the paper's "Feature Extraction".
     frozen_blocks : of CNN-14, that stay as published: "we unfroze a few of its top layers", without saying which.
     speech_only : cut each clip from its first speech to its last, the paper's "with VAD".
+    in_stages : train one part after the other, as the paper does (`training.transfer_stages`); cannot be resumed.
     cnn14 : the published checkpoint of Cnn14_16k. stn : what `training.transfer_stages.pretrain_stn` saved.
 
     Raises
@@ -68,6 +66,7 @@ class TransferRecipe(Recipe):
     fine_tune: bool = True
     frozen_blocks: int = 0
     speech_only: bool = False
+    in_stages: bool = False
     cnn14: Path | None = None
     stn: Path | None = None
     faces: FaceFormat = field(init=False)
@@ -79,6 +78,10 @@ class TransferRecipe(Recipe):
                 f"the spatial transformer has {network.stn_labels} labels, the system {network.labels}; expected as "
                 "many where it is fine-tuned. Set fine_tune=False to leave it as pretrained."
             )
+        self.options = {
+            "fine_tune": self.fine_tune, "frozen_blocks": self.frozen_blocks, "speech_only": self.speech_only,
+            "in_stages": self.in_stages, "saliency": self.saliency.__name__,
+        }  # fmt: skip
         self.window_s = network.audio_columns * HOP_LENGTH / SAMPLE_RATE_HZ
         self.faces = FaceFormat(SIZE_PX, network.image_slots / self.window_s)
 
@@ -97,6 +100,14 @@ class TransferRecipe(Recipe):
         system.audio.freeze(self.frozen_blocks)
         system.visual.stn.requires_grad_(self.fine_tune)
         return system
+
+    def train(self, system: System, train: Sequence[AvClip], validation: Sequence[AvClip], seed: int) -> bool:
+        """Stage by stage, where `in_stages` says so."""
+        if self.in_stages:
+            from training.transfer_stages import train_in_stages
+
+            train_in_stages(self, cast(Transfer, system), train, validation, seed)
+        return self.in_stages
 
     def inputs(self, clip: AvClip, rng: np.random.Generator | None) -> dict[str, Floats]:
         """A window of the clip, as `Transfer` takes it: its end or, with `rng`, any, with gaps between its images."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score
 from sklearn.svm import SVC
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS, VALENCE_AROUSAL
 from corpora.av_clip import AvClip
@@ -111,7 +112,8 @@ def train_stage(model: nn.Module, train: Examples, validation: Examples, stage: 
     weights = _class_weights(model, train) if stage.weighted else None
     optimizer = stage.optimizer(parameter for parameter in model.parameters() if parameter.requires_grad)
     best, best_state, idle, iterations = -1.0, {}, 0, 0
-    for _ in range(stage.epochs):
+    epochs = min(stage.epochs, -(-stage.iterations // -(-len(labels) // stage.batch_size)))
+    for _ in tqdm(range(epochs), desc=type(model).__name__, leave=False):
         model.train()
         for chosen in torch.randperm(len(labels)).split(stage.batch_size)[: stage.iterations - iterations]:
             loss = F.cross_entropy(model(*(tensor[chosen] for tensor in inputs)), labels[chosen], weights)

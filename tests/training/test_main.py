@@ -12,6 +12,7 @@ from networks.fercnn import FercnnConfig
 from networks.mrpn import MrpnConfig
 from networks.systems import SYSTEMS, variant_config
 from networks.transfer import TransferConfig
+from training import transfer_stages
 from training.main import main
 
 PARAMETERS = {"mrpn": 1_608_952, "attention-fusion": 107_964_168, "transfer": 84_956_857, "fercnn": 152_614}
@@ -71,6 +72,22 @@ def test_each_system_is_trained_by_one_command(system, data, tmp_path, monkeypat
     kind.network(replace(SMALL[system], **saved["network"])).load_state_dict(saved["model"])
 
 
+def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(SYSTEMS, "transfer", replace(SYSTEMS["transfer"], variants={"small": SMALL["transfer"]}))
+    short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
+    monkeypatch.setattr(transfer_stages.train_in_stages, "__defaults__", (0, short))
+    command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(tmp_path)]
+    command += ["--batch-size", "7"]
+    assert main([*command, "--set", "in_stages=true", "--set", "frozen_blocks=2"]) == 0
+    assert "probs_fused" in json.loads(capsys.readouterr().out)
+    saved = torch.load(tmp_path / "transfer.pt", weights_only=True)["training"]
+    assert saved["in_stages"] is True
+    assert (saved["frozen_blocks"], saved["batch_size"]) == (2, 7)
+    assert not list(tmp_path.glob("transfer-epochs.*"))
+    assert main(command) == 1  # other options, the same folder
+    assert "recipe.json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -81,6 +98,12 @@ def test_each_system_is_trained_by_one_command(system, data, tmp_path, monkeypat
         (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
         (["--corpus", "crema-d"], "the slim MRPN has a recipe of its own"),
         (["--system", "fercnn", "--weights", "audio=a.pt"], "no weights were published for fercnn"),
+        (
+            ["--system", "transfer", "--set", "in_stage=true"],
+            "expected fine_tune=bool, stn_labels=int, frozen_blocks=int",
+        ),
+        (["--system", "transfer", "--set", "frozen_blocks=true"], "no option frozen_blocks of that kind"),
+        (["--variant", "n1", "--set", "standardize=segment"], "expected 'wave' or 'running'"),
         (["--variant", "n0-late"], "Train the variants of one modality first"),
     ],
 )
@@ -101,7 +124,8 @@ def test_training_without_a_folder_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "option", [["--fold", "-1"], ["--seed", "x"], ["--threads", "0"], ["--epochs", "0"], ["--weights", "file.pt"]]
+    "option",
+    [["--fold", "-1"], ["--seed", "x"], ["--threads", "0"], ["--epochs", "0"], ["--weights", "a"], ["--set", "a"]],
 )
 def test_numbers_and_weights_out_of_range_are_refused(option, capsys):
     with pytest.raises(SystemExit, match="2"):
