@@ -93,7 +93,7 @@ def test_a_mouth_that_is_nowhere_is_rejected(mouth):
     "options", [{"eye_x": 0.5}, {"eye_x": 0.7}, {"eye_x": np.nan}, {"eye_y": np.nan}, {"eye_y": np.inf}, {"size": 0}]
 )
 def test_a_crop_without_a_place_for_the_eyes_is_rejected(options):
-    with pytest.raises(ValueError, match="expected 0 <= eye_x < 0.5, 0 <= eye_y <= 1, size >= 1"):
+    with pytest.raises(ValueError, match=r"expected 0 <= eye_x < 0\.5, 0 <= eye_y <= 1, size >= 1"):
         similarity_from_eyes((90, 50), (110, 50), **{"size": SIZE, **options})
 
 

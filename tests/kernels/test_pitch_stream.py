@@ -150,8 +150,9 @@ def test_wrong_dtypes_and_shapes_are_rejected(wave):
 @pytest.mark.parametrize(
     "options",
     [
-        {"fmin": 0.0}, {"fmin": 500.0}, {"fmax": 4_001.0}, {"frame_length": 533}, {"frame_length": 1e4}, {"hop_length": 0}, {"hop_length": 1.5}, {"voicing": 0.0},
-        {"voicing": 1.0}, {"silence": 0.0}, {"backend": "fortran"},
+        {"fmin": 0.0}, {"fmin": 500.0}, {"fmax": 4_001.0}, {"frame_length": 533}, {"frame_length": 1e4},
+        {"hop_length": 0}, {"hop_length": 1.5}, {"voicing": 0.0}, {"voicing": 1.0}, {"silence": 0.0},
+        {"backend": "fortran"},
     ],
     ids=str,
 )  # fmt: skip
