@@ -40,13 +40,19 @@ def batch_of(recipe, clips):
 
 def test_features_of_the_same_images_are_computed_once(clips, monkeypatch):
     recipe, computed = FercnnRecipe(VARIANTS["video"]), []
-    monkeypatch.setattr(
-        "training.fercnn.interest_point_features", lambda images: computed.append(images) or images[0, 0, :1]
-    )
+
+    def sum_of(images):
+        computed.append(images)
+        return images.sum((1, 2), np.float32)
+
+    monkeypatch.setattr("training.fercnn.interest_point_features", sum_of)
     again = replace(clips[0], images=clips[0].images.copy(), wave=clips[1].wave)
-    for clip in (clips[0], again, clips[1], clips[0]):
-        np.testing.assert_array_equal(recipe.inputs(clip, None)["video_features"], clip.images[0, 0, :1])
-    assert len(computed) == 2
+    other = replace(clips[0], images=np.concatenate((clips[0].images[:-1], clips[1].images[-1:])))
+    reshaped = replace(clips[0], images=clips[0].images.reshape(24, 24, 48))
+    for clip in (clips[0], again, other, reshaped, clips[0]):
+        found = recipe.inputs(clip, None)["video_features"]
+        np.testing.assert_array_equal(found, clip.images.sum((1, 2), np.float32))
+    assert len(computed) == 3
 
 
 def labels_of(clips):
