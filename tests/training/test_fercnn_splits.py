@@ -100,7 +100,7 @@ def test_another_comparison_in_the_same_folder_is_refused(compared, clips):
 
 
 def test_who_is_tested_has_an_influence_on_the_figures_only(clips, tmp_path):
-    """Neither sound nor labels of tested clips change a weight; and what is right for one label is wrong for another."""
+    """Neither sound nor labels of tested clips change a weight; what is right for one label is wrong for the other."""
     _, weights = compared_once(clips, tmp_path / "first")
     sides = json.loads((tmp_path / "first" / "actor-disjoint" / "recipe.json").read_text())["sides"]
     tested = set(np.array(sides[2]) // VERSIONS)
