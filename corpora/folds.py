@@ -153,9 +153,32 @@ def random_split(count: int, test_fraction: float, seed: int) -> tuple[npt.NDArr
     """
     tested = math.ceil(count * test_fraction)
     if not 0 < tested < count:
-        raise ArgumentError(f"{tested} of {count} clips would be tested; expected some on both sides.")
+        raise ArgumentError(f"{tested} of {count} would be tested; expected some on both sides.")
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[tested:]), np.sort(order[:tested])
+
+
+def subject_split(
+    subjects: npt.NDArray[np.integer], test_fraction: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions of the clips of training and of test subjects, who are drawn at random: what `random_split` is not.
+
+    Parameters
+    ----------
+    subjects : of each clip [shape=(n,)]. test_fraction : of the subjects, rounded up.
+
+    Raises
+    ------
+    ArgumentError : no subject on one of the sides.
+
+    Examples
+    --------
+    >>> subject_split(np.array([7, 7, 8, 9]), 0.25, seed=0)
+    (array([0, 1, 2]), array([3]))
+    """
+    everyone = np.unique(subjects)
+    tested = everyone[random_split(len(everyone), test_fraction, seed)[1]]
+    return np.flatnonzero(~np.isin(subjects, tested)), np.flatnonzero(np.isin(subjects, tested))
 
 
 _CREMA_D_MEN = tuple(actor for actor in CREMA_D_ACTORS if actor not in CREMA_D_WOMEN)

@@ -43,7 +43,8 @@ def similarity_from_eyes(
 
     Raises
     ------
-    ValueError : eyes less than 1 pixel apart, or a landmark that is not finite.
+    ValueError : eyes less than 1 pixel apart; a landmark that is not finite, or not (x, y); not 0 <= eye_x < 0.5, not
+        0 <= eye_y <= 1; size < 1.
 
     Examples
     --------
@@ -51,7 +52,12 @@ def similarity_from_eyes(
     >>> np.allclose(matrix, [[1, 0, 0], [0, 1, 0]])
     True
     """
-    left, right = np.asarray(left_eye, float), np.asarray(right_eye, float)
+    if not (0 <= eye_x < 0.5 and 0 <= eye_y <= 1 and size >= 1):
+        raise ValueError(
+            f"eye_x is {eye_x}, eye_y is {eye_y}, size is {size}; "
+            "expected 0 <= eye_x < 0.5, 0 <= eye_y <= 1, size >= 1."
+        )
+    left, right = _point("left_eye", left_eye), _point("right_eye", right_eye)
     across = right - left
     distance = float(np.hypot(*across))
     if not 1 <= distance < np.inf:
@@ -59,7 +65,7 @@ def similarity_from_eyes(
     middle = (left + right) / 2
     extent = distance / (1 - 2 * eye_x)  # of the crop, in image pixels
     if mouth is not None:
-        height = float(np.hypot(*(np.asarray(mouth, float) - middle)))
+        height = float(np.hypot(*(_point("mouth", mouth) - middle)))
         if not height < np.inf:
             raise ValueError(f"mouth is at {mouth}; expected finite coordinates.")
         extent = max(extent, height / MOUTH_BELOW_EYES)
@@ -67,6 +73,13 @@ def similarity_from_eyes(
     rotation = np.array([[a, -b], [b, a]])
     offset = middle - rotation @ (np.array([0.5, eye_y]) * size)
     return np.column_stack((rotation, offset))
+
+
+def _point(name: str, landmark: npt.ArrayLike) -> Floats:
+    point = np.asarray(landmark, float)
+    if point.shape != (2,):
+        raise ValueError(f"{name} has shape {point.shape}; expected (x, y). Drop a depth or a confidence.")
+    return point
 
 
 def preprocess_faces(

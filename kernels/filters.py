@@ -52,14 +52,16 @@ def mel_filterbank(
 
     Raises
     ------
-    ValueError : unless 0 <= fmin < fmax <= sample_rate / 2; an unknown name.
+    ValueError : unless 0 <= fmin < fmax <= sample_rate / 2; n_fft < 2; n_mels < 1; an unknown name.
 
     Examples
     --------
     >>> mel_filterbank(16_000, 512, 64, 50.0, 8_000.0).shape
     (64, 257)
     """
-    if not 0 <= fmin < fmax <= sample_rate / 2:
+    if n_fft < 2 or n_mels < 1:
+        raise ValueError(f"n_fft is {n_fft}, n_mels is {n_mels}; expected n_fft >= 2 and n_mels >= 1.")
+    if not 0 <= fmin < fmax <= sample_rate / 2 < np.inf:
         raise ValueError(f"mel range is {fmin}..{fmax} Hz; expected 0 <= fmin < fmax <= {sample_rate / 2:g} Hz.")
     if mel_scale not in _MEL_SCALES or mel_norm not in get_args(MelNorm):
         raise ValueError(

@@ -5,12 +5,12 @@ import math
 import numpy as np
 from numba import njit
 
-from kernels.pitch import OCTAVE_COST, Floats, PitchSpec
+from kernels.pitch_stream import OCTAVE_COST, Floats, PitchSpec
 from kernels.simd import JIT_OPTIONS
 
 
 def frame_pitch(frame: Floats, spec: PitchSpec) -> float:
-    """As `kernels.pitch.frame_pitch`."""
+    """As `kernels.pitch_stream.frame_pitch`."""
     first, last = spec.lags
     options = spec.voicing, spec.silence, OCTAVE_COST
     lag = _period(frame, spec.window, spec.window_autocorrelation, first, last, *options)

@@ -36,6 +36,10 @@ class SpectrogramSpec:
     mel_norm: MelNorm = "peak"
 
     def __post_init__(self) -> None:
+        for name in ("n_fft", "hop_length", "segment", "step", "n_mels", "statistics"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer):
+                raise ValueError(f"{name} is {value!r}; expected a whole number, such as int(0.5 * 16_000).")
         for name, choices in (("output", Output), ("edge", Edge), ("standardize", Standardize)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {get_args(choices)}.")

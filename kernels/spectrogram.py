@@ -30,6 +30,9 @@ _BUFFERED_STEPS = 16
 
 _MOST_IDLE = 8
 
+_COUNTED_AT_ONCE = 2**20
+"""Samples: sums of a wave of hours need no copy of it, eight bytes a sample."""
+
 _SLACK_HOPS = 16
 """After the newest sample; a backend may read, but not use, what is there."""
 
@@ -79,8 +82,9 @@ class SpectrogramStream:
 
     Raises
     ------
-    ValueError : hop_length < 1 or > n_fft; odd n_fft; lengths that do not divide as said; segment < n_fft with an
-        edge other than "context"; a floor <= 0; an unknown name; a mel range that is not within 0..sample_rate / 2.
+    ValueError : hop_length < 1 or > n_fft; odd n_fft; lengths that are not whole or do not divide as said; segment <
+        n_fft with an edge other than "context"; a floor <= 0; an unknown name; no mel bands, or a mel range that is
+        not within 0..sample_rate / 2.
 
     Examples
     --------
@@ -282,9 +286,10 @@ def _check_out(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> None:
 def _moments_of(wave: Samples, std_floor: float) -> Moments:
     """Mean and deviation of a whole wave, in int16 units."""
     integer = wave.dtype == np.int16
-    samples = wave if integer else wave.astype(np.float64) * FULL_SCALE
-    total, squares = sums_of(samples, integer=integer)
-    mean, deviation = mean_and_deviation(total, squares, len(wave))
+    pieces = (wave[start : start + _COUNTED_AT_ONCE] for start in range(0, len(wave), _COUNTED_AT_ONCE))
+    scaled = (piece if integer else piece.astype(np.float64) * FULL_SCALE for piece in pieces)
+    totals, squares = zip(*(sums_of(piece, integer=integer) for piece in scaled), strict=True)
+    mean, deviation = mean_and_deviation(sum(totals), sum(squares), len(wave))
     return mean, max(deviation, std_floor)
 
 

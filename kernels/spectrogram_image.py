@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+LARGEST_LOGARITHM = 1e6
+"""No unit's logarithm of a sound is larger, and float32 would soon overflow."""
+
 LEAST_DEVIATION = 0.1
 """Of a log spectrogram: one that varies less is silence, and its image is zero."""
 
@@ -30,7 +33,8 @@ def image_from_spectrogram(log_spectrograms: Floats, size: int = 224) -> Floats:
 
     Raises
     ------
-    ValueError : another dtype or number of dimensions; no bins or columns; a value that is NaN or infinite; size < 1.
+    ValueError : another dtype or number of dimensions; no bins or columns; a value that is NaN, infinite or beyond a
+        million; size < 1.
 
     Examples
     --------
@@ -60,7 +64,10 @@ def _check(log_spectrograms: Floats, size: int) -> None:
             f"log_spectrograms is {log_spectrograms.dtype} with shape {shape}; expected float32 with shape "
             "(n, bins, columns). Put a single one into an array of one."
         )
-    if not np.isfinite(log_spectrograms).all():
-        raise ValueError("log_spectrograms holds NaN or infinity; expected finite values. Use a power_floor > 0.")
+    if log_spectrograms.size and not np.abs(log_spectrograms).max() <= LARGEST_LOGARITHM:
+        raise ValueError(
+            "log_spectrograms holds NaN, infinity or a value beyond a million; expected logarithms. "
+            "Use a power_floor > 0."
+        )
     if size < 1:
         raise ValueError(f"size is {size}; expected >= 1.")

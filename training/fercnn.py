@@ -1,5 +1,6 @@
 """The FERCNN recipe (Srinivas & Mishra 2022): features by kernels, a fitted projection, and the CNN trained on it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -43,6 +44,7 @@ class FercnnRecipe(Recipe):
     def __init__(self, network: FercnnConfig | None = None, labels: Sequence[str] = RAVDESS_LABELS) -> None:
         self.network = replace(network or FercnnConfig(), labels=len(labels))
         self.labels = tuple(labels)
+        self._video_features: dict[bytes, npt.NDArray[np.float32]] = {}  # by their images' digest
 
     def build(self) -> Fercnn:
         return Fercnn(self.network)
@@ -63,8 +65,15 @@ class FercnnRecipe(Recipe):
         if self.network.audio_features:
             found["audio_features"] = clip_features(clip.wave if rng is None else change_speech(clip.wave, rng))
         if self.network.video_features:
-            found["video_features"] = interest_point_features(clip.images)
+            found["video_features"] = self._features_of(clip.images)
         return found
+
+    def _features_of(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Computed once for the same images: they are as costly as the rest of an epoch, and nothing changes them."""
+        key = hashlib.sha256(str(images.shape).encode() + images.tobytes()).digest()
+        if key not in self._video_features:
+            self._video_features[key] = interest_point_features(images)
+        return self._video_features[key]
 
     def loss(self, system: System, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """Cross-entropy of the softmax output (Eq. 34)."""

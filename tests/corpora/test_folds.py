@@ -22,6 +22,7 @@ from corpora.folds import (
     deployment_split,
     mocanu_folds,
     random_split,
+    subject_split,
     validation_splits,
 )
 
@@ -172,6 +173,19 @@ def test_random_split_leaks():
     actors = np.arange(1_440) // 60
     train, test = random_split(1_440, 0.25, seed=0)
     assert set(actors[train]) == set(actors[test]) == set(range(24))
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    subjects=st.lists(st.integers(1, 9), min_size=2, max_size=60).filter(lambda s: len(set(s)) > 1),
+    fraction=st.floats(0.01, 0.5), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_subject_split_has_each_subject_on_one_side(subjects, fraction, seed):
+    train, test = subject_split(np.array(subjects), fraction, seed)
+    assert sorted([*train, *test]) == list(range(len(subjects)))
+    trained, tested = ({subjects[position] for position in side} for side in (train, test))
+    assert not trained & tested
+    assert len(tested) - 1 < len(set(subjects)) * fraction <= len(tested)
 
 
 @pytest.mark.parametrize(("count", "fraction"), [(0, 0.5), (10, 0.0), (10, 1.0), (10, 1.5), (10, -0.5), (1, 0.5)])

@@ -89,6 +89,22 @@ def test_a_mouth_that_is_nowhere_is_rejected(mouth):
         similarity_from_eyes((90, 50), (110, 50), SIZE, mouth=mouth)
 
 
+@pytest.mark.parametrize(
+    "options", [{"eye_x": 0.5}, {"eye_x": 0.7}, {"eye_x": np.nan}, {"eye_y": np.nan}, {"eye_y": np.inf}, {"size": 0}]
+)
+def test_a_crop_without_a_place_for_the_eyes_is_rejected(options):
+    with pytest.raises(ValueError, match=r"expected 0 <= eye_x < 0\.5, 0 <= eye_y <= 1, size >= 1"):
+        similarity_from_eyes((90, 50), (110, 50), **{"size": SIZE, **options})
+
+
+@pytest.mark.parametrize("name", ["left_eye", "right_eye", "mouth"])
+@pytest.mark.parametrize("landmark", [(100,), (100, 60, 0.9), 100])
+def test_landmarks_that_are_not_x_and_y_are_rejected(name, landmark):
+    landmarks = {"left_eye": (90, 50), "right_eye": (110, 50), name: landmark}
+    with pytest.raises(ValueError, match=rf"{name} has shape .* expected \(x, y\)"):
+        similarity_from_eyes(**landmarks, size=SIZE)
+
+
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 @pytest.mark.parametrize("size", [32, 48, 150])
 @pytest.mark.parametrize("gray", [True, False])

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kernels.spectrogram
 from kernels import SpectrogramStream, mel_filterbank, spectrogram_segments
 from kernels.spectrogram import window_function
 from kernels.spectrogram_cpu import _compiled_steps
@@ -448,6 +449,17 @@ def test_waves_may_be_transformed_by_several_threads_at_once(backend):
             np.testing.assert_array_equal(found, expected)
 
 
+def test_moments_of_a_whole_wave_are_exact_however_it_is_counted(monkeypatch):
+    wave = np.full(10_000, -32_768, np.int16)
+    wave[::3] += 1  # 3334 of 10000: mean -32767.6666, deviation sqrt(0.3334 * 0.6666)
+    for at_once in (2**20, 777):
+        monkeypatch.setattr(kernels.spectrogram, "_COUNTED_AT_ONCE", at_once)
+        for samples in (wave, (wave / 32_768).astype(np.float32)):
+            mean, deviation = kernels.spectrogram._moments_of(samples, 1e-9)
+            assert mean == pytest.approx(-32_767.6666, rel=1e-15)
+            assert deviation == pytest.approx((0.3334 * 0.6666) ** 0.5, rel=1e-14 if samples is wave else 1e-6)
+
+
 def test_a_long_stream_stays_exact(backend):
     """Long enough for kept columns and samples to be moved back to their memory's beginning, repeatedly."""
     wave = sound(20.0, offset=100.0)
@@ -498,6 +510,12 @@ def test_lengths_that_do_not_nest_are_rejected(options):
         SpectrogramStream(**options)
 
 
+@pytest.mark.parametrize("name", ["n_fft", "hop_length", "segment", "step", "n_mels", "statistics"])
+def test_lengths_that_are_not_whole_are_rejected(name):
+    with pytest.raises(ValueError, match=f"{name} is 512.0; expected a whole number"):
+        SpectrogramStream(**{name: 512.0})
+
+
 @pytest.mark.parametrize("floor", [{"std_floor": 0.0}, {"power_floor": 0.0}, {"std_floor": np.nan}])
 def test_floors_that_bound_nothing_are_rejected(floor):
     with pytest.raises(ValueError, match="expected both above 0"):
@@ -528,6 +546,12 @@ def test_unknown_names_are_rejected(options):
 def test_mel_range_outside_the_spectrum_is_rejected(fmin, fmax):
     with pytest.raises(ValueError, match="expected 0 <= fmin < fmax <= 8000"):
         SpectrogramStream(fmin=fmin, fmax=fmax)
+
+
+@pytest.mark.parametrize(("n_fft", "n_mels"), [(512, 0), (512, -1), (0, 64)])
+def test_no_mel_bands_and_no_bins_are_rejected(n_fft, n_mels):
+    with pytest.raises(ValueError, match="expected n_fft >= 2 and n_mels >= 1"):
+        mel_filterbank(RATE, n_fft, n_mels, 50.0, 8_000.0)
 
 
 @pytest.mark.parametrize(("n_fft", "n_mels", "fmin", "fmax"), [(512, 64, 50.0, 8_000.0), (400, 23, 0.0, 4_000.0)])

@@ -103,8 +103,9 @@ def test_no_spectrograms_are_no_images():
     [
         np.zeros((256, 100), np.float32), np.zeros((1, 256, 100)), np.zeros((1, 0, 100), np.float32),
         np.full((1, 4, 4), np.nan, np.float32), np.full((1, 4, 4), -np.inf, np.float32),
+        np.full((1, 4, 4), 3e38, np.float32),
     ],
-    ids=["one", "float64", "empty", "NaN", "infinity"],
+    ids=["one", "float64", "empty", "NaN", "infinity", "no logarithm"],
 )  # fmt: skip
 def test_wrong_spectrograms_are_rejected(wrong):
     with pytest.raises(ValueError, match="expected"):

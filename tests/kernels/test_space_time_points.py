@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 
 from kernels import interest_point_features, interest_points
-from kernels.interest_points import (
+from kernels.space_time_points import (
     corner_response,
     gaussian,
     gradient,

@@ -40,7 +40,7 @@ class ClipFeatures:
 
     Raises
     ------
-    ValueError : sample_rate <= 0; an unknown backend.
+    ValueError : sample_rate <= 0 or infinite; an unknown backend.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class ClipFeatures:
     """
 
     def __init__(self, *, sample_rate: int = 16_000, backend: Backend = "numba") -> None:
-        if sample_rate <= 0:
+        if not 0 < sample_rate < np.inf:
             raise ValueError(f"sample_rate is {sample_rate}; expected > 0 Hz.")
         self._engine = _engine(sample_rate, backend)
         self.reset()

@@ -31,6 +31,9 @@ class PitchSpec:
     silence: float = 1e-3
 
     def __post_init__(self) -> None:
+        for name in ("frame_length", "hop_length"):
+            if not isinstance(getattr(self, name), int | np.integer):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a whole number of samples.")
         if not 0 < self.fmin < self.fmax <= self.sample_rate / 4:
             raise ValueError(
                 f"pitch range is {self.fmin}..{self.fmax} Hz; expected 0 < fmin < fmax <= {self.sample_rate / 4:g} Hz."
@@ -80,7 +83,7 @@ class PitchStream:
     Raises
     ------
     ValueError : not 0 < fmin < fmax <= sample_rate / 4; frame_length < 2 * sample_rate / fmin; hop_length < 1; voicing
-        not between 0 and 1; silence <= 0; an unknown backend.
+        not between 0 and 1; silence <= 0; a length that is not whole; an unknown backend.
 
     Examples
     --------

@@ -173,7 +173,9 @@ def test_no_audio_is_rejected():
         clip_features(np.zeros(0, np.int16), backend="numpy")
 
 
-@pytest.mark.parametrize("options", [{"sample_rate": 0}, {"backend": "fortran"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"sample_rate": 0}, {"sample_rate": np.nan}, {"sample_rate": np.inf}, {"backend": "fortran"}], ids=str
+)
 def test_bad_options_are_rejected(options):
     with pytest.raises(ValueError, match=r"expected"):
         clip_features(sound(100), **options)

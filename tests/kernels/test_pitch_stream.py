@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kernels import PitchStream, pitch
 from kernels.filters import window_function
-from kernels.pitch import PitchSpec, autocorrelation, parabola_peak
+from kernels.pitch_stream import PitchSpec, autocorrelation, parabola_peak
 
 RATE = 16_000
 TIME = np.arange(RATE // 2) / RATE
@@ -150,8 +150,9 @@ def test_wrong_dtypes_and_shapes_are_rejected(wave):
 @pytest.mark.parametrize(
     "options",
     [
-        {"fmin": 0.0}, {"fmin": 500.0}, {"fmax": 4_001.0}, {"frame_length": 533}, {"hop_length": 0}, {"voicing": 0.0},
-        {"voicing": 1.0}, {"silence": 0.0}, {"backend": "fortran"},
+        {"fmin": 0.0}, {"fmin": 500.0}, {"fmax": 4_001.0}, {"frame_length": 533}, {"frame_length": 1e4},
+        {"hop_length": 0}, {"hop_length": 1.5}, {"voicing": 0.0}, {"voicing": 1.0}, {"silence": 0.0},
+        {"backend": "fortran"},
     ],
     ids=str,
 )  # fmt: skip
