@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from bundle.errors import InputError
 from bundle.features import NS_PER_S, VideoSpec
 from corpora.composite import FacePool, face_track
 from corpora.ravdess import Speech
-from corpora.reading import OnError, read_each
+from corpora.reading import ClipFile, OnError, read_each
 from kernels import preprocess_faces
 from perception.chunks import AudioChunk
 from perception.clip import decode_clip
@@ -71,18 +71,7 @@ class CompositeClips(Sequence[AvClip]):
         return AvClip(clip.wave, images, faces.fps, clip.label, clip.actor)
 
 
-class LabelledFile(Protocol):
-    """What a corpus tells of a clip: `RavdessClip`, `CremaDClip`."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def actor(self) -> int: ...
-    @property
-    def label(self) -> int: ...
-
-
-def read_av_clip(file: LabelledFile, faces: FaceFormat, detect: Detect) -> AvClip:
+def read_av_clip(file: ClipFile, faces: FaceFormat, detect: Detect) -> AvClip:
     """A filmed utterance, its face found and aligned as the runtime does it.
 
     Time starts with the stream that starts first; where there is no sound, the wave is silent. Of the pictures in one
@@ -151,7 +140,7 @@ class PreparedClips(Sequence[AvClip]):
 
 
 def prepare_av_clips(
-    files: Sequence[LabelledFile], faces: FaceFormat, detect: Detect, cache: Path, *, on_error: OnError = "refuse"
+    files: Sequence[ClipFile], faces: FaceFormat, detect: Detect, cache: Path, *, on_error: OnError = "refuse"
 ) -> PreparedClips:
     """Read films once; `cache` keeps what was made of them, and it is found again.
 
@@ -162,7 +151,7 @@ def prepare_av_clips(
     folder = cache / f"{faces.size_px}px-{faces.fps:g}fps"
     folder.mkdir(parents=True, exist_ok=True)
 
-    def prepared(file: LabelledFile) -> Path:
+    def prepared(file: ClipFile) -> Path:
         path = folder / f"{file.path.stem}.npz"
         if not path.exists():
             clip = read_av_clip(file, faces, detect)

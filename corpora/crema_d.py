@@ -11,32 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from bundle.errors import InputError
 from bundle.labels import CREMA_D_LABELS
 from corpora.ravdess import Speech
-from corpora.reading import OnError, complain, read_each, read_speech
+from corpora.reading import ClipFile, OnError, complain, read_each
 
 Kind = Literal["wav", "mp3", "flv"]
 
 _NAME = re.compile(r"10(0[1-9]|[1-8]\d|9[01])_[A-Z]{3}_(ANG|DIS|FEA|HAP|NEU|SAD)_(XX|X|LO|MD|HI)", re.ASCII)
 _EMOTIONS = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), range(len(CREMA_D_LABELS)), strict=True))
 _NAMES, _ACTORS = "SentenceFilenames.csv", "VideoDemographics.csv"
-
-
-@dataclass(frozen=True)
-class CremaDClip:
-    """One clip; `label` is a position in CREMA_D_LABELS, `actor` 1001..1091."""
-
-    path: Path
-    actor: int
-    label: int
-
-    def read_speech(self) -> npt.NDArray[np.int16]:
-        """Its sound; see `corpora.reading.read_speech`."""
-        return read_speech(self.path)
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,7 @@ def list_crema_d(
     *,
     complete: bool = False,
     on_error: OnError = "refuse",
-) -> list[CremaDClip]:
+) -> list[ClipFile]:
     """Clips of one kind of file below `folder`, ordered by path; of `actors` only, where given.
 
     Parameters
@@ -70,7 +54,7 @@ def list_crema_d(
     strange = [str(path) for path in paths if not _NAME.fullmatch(path.stem)]
     if strange:
         complain(f"{len(strange)} without a CREMA-D name such as 1001_DFA_ANG_XX", strange, on_error)
-    clips = [CremaDClip(path, *_actor_and_label(path.stem)) for path in paths if _NAME.fullmatch(path.stem)]
+    clips = [ClipFile(path, *_actor_and_label(path.stem)) for path in paths if _NAME.fullmatch(path.stem)]
     wanted = {clip.actor for clip in clips} if actors is None else set(actors)
     clips = [clip for clip in clips if clip.actor in wanted]
     if not clips:

@@ -13,24 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import InputError
-from corpora.reading import OnError, complain, read_each, read_speech
+from corpora.reading import ClipFile, OnError, complain, read_each
 
 _NAME = re.compile(r"\d\d-\d\d-0[1-8]-\d\d-\d\d-\d\d-(0[1-9]|1\d|2[0-4])", re.ASCII)
 _SUFFIXES = (".flac", ".wav", ".mp4")
 _AUDIO_VIDEO, _VIDEO_ONLY, _SPEECH = "01", "02", "01"  # modalities, channel
-
-
-@dataclass(frozen=True)
-class RavdessClip:
-    """One clip; `label` is a position in RAVDESS_LABELS, `actor` 1..24."""
-
-    path: Path
-    actor: int
-    label: int
-
-    def read_speech(self) -> npt.NDArray[np.int16]:
-        """Its sound; see `corpora.reading.read_speech`."""
-        return read_speech(self.path)
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ def list_ravdess(
     video: bool = False,
     complete: bool = False,
     on_error: OnError = "refuse",
-) -> list[RavdessClip]:
+) -> list[ClipFile]:
     """Speech clips with sound below `folder`, ordered by path; of `actors` only, where given.
 
     Parameters
@@ -72,7 +59,7 @@ def list_ravdess(
         if _NAME.fullmatch(path.stem):
             modality, channel, emotion, *_, actor = path.stem.split("-")
             if channel == _SPEECH and (modality == _AUDIO_VIDEO if video else modality != _VIDEO_ONLY):
-                clips.append(RavdessClip(path, actor=int(actor), label=int(emotion) - 1))
+                clips.append(ClipFile(path, actor=int(actor), label=int(emotion) - 1))
     wanted = {clip.actor for clip in clips} if actors is None else set(actors)
     clips = [clip for clip in clips if clip.actor in wanted]
     absent = sorted(wanted - {clip.actor for clip in clips})

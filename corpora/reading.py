@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,6 +21,27 @@ _NAMED = 20  # in one message
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """One clip of a corpus; `label` is a position in the corpus's labels."""
+
+    path: Path
+    actor: int
+    label: int
+
+    def read_speech(self) -> npt.NDArray[np.int16]:
+        """Its sound, int16 [shape=(n,)], 16 kHz, mono.
+
+        Raises
+        ------
+        InputError : as `decode_clip`, or the file has no sound.
+        """
+        samples = [chunk.samples for chunk in decode_clip(self.path) if isinstance(chunk, AudioChunk)]
+        if not samples:
+            raise InputError(f"{self.path} has no sound; expected speech. Copy it from the corpus again.")
+        return np.concatenate(samples)
 
 
 def read_each(
@@ -52,16 +74,3 @@ def complain(what: str, names: Sequence[str], on_error: OnError) -> None:
     if on_error == "refuse":
         raise InputError(f"{what}: {named}. Fetch them again, or ask to skip them.")
     warnings.warn(f"{what}, left out: {named}", stacklevel=3)
-
-
-def read_speech(path: Path) -> npt.NDArray[np.int16]:
-    """A file's sound, int16 [shape=(n,)], 16 kHz, mono.
-
-    Raises
-    ------
-    InputError : as `decode_clip`, or the file has no sound.
-    """
-    samples = [chunk.samples for chunk in decode_clip(path) if isinstance(chunk, AudioChunk)]
-    if not samples:
-        raise InputError(f"{path} has no sound; expected speech. Copy it from the corpus again.")
-    return np.concatenate(samples)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from bundle.features import VideoSpec
 from bundle.labels import CREMA_D_LABELS, RAVDESS_LABELS
-from corpora.av_clip import AvClip, CompositeClips, FaceFormat, LabelledFile, prepare_av_clips
+from corpora.av_clip import AvClip, CompositeClips, FaceFormat, prepare_av_clips
 from corpora.composite import FacePool
 from corpora.crema_d import list_crema_d
 from corpora.fer2013 import Usage, aligned_fer2013
 from corpora.folds import DeploymentSplit, Split
 from corpora.ravdess import list_ravdess, read_ravdess
-from corpora.reading import OnError
+from corpora.reading import ClipFile, OnError
 from perception.mediapipe_face import MediaPipeFaceDetector
 
 Clips = Callable[[Sequence[int]], Sequence[AvClip]]
@@ -55,7 +55,7 @@ def _composite(wanted: Wanted) -> Clips:
     return clips
 
 
-def _films(wanted: Wanted, films_of: Callable[[Sequence[int]], Sequence[LabelledFile]]) -> Clips:
+def _films(wanted: Wanted, films_of: Callable[[Sequence[int]], Sequence[ClipFile]]) -> Clips:
     detect = MediaPipeFaceDetector().detect
     return lambda subjects: prepare_av_clips(
         films_of(subjects), wanted.faces, detect, wanted.cache, on_error=wanted.on_error

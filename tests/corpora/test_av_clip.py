@@ -13,7 +13,8 @@ from corpora.av_clip import AvClip, CompositeClips, FaceFormat, prepare_av_clips
 from corpora.composite import FacePool
 from corpora.crema_d import list_crema_d
 from corpora.fer2013 import MARGIN_PX, Fer2013
-from corpora.ravdess import RavdessClip, Speech, list_ravdess
+from corpora.ravdess import Speech, list_ravdess
+from corpora.reading import ClipFile
 from perception.face import FaceDetection
 
 SIZE = 48 + 2 * MARGIN_PX
@@ -106,7 +107,7 @@ def one_face(image):
 
 
 def film(path, actor=9, label=4):
-    return RavdessClip(path, actor, label)
+    return ClipFile(path, actor, label)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 from bundle.errors import InputError
 from bundle.labels import RAVDESS_LABELS
 from corpora.folds import RAVDESS_ACTORS
-from corpora.ravdess import RavdessClip, list_ravdess, read_ravdess
+from corpora.ravdess import list_ravdess, read_ravdess
+from corpora.reading import ClipFile
 from tests.small_corpora import ravdess_name, write_wav
 
 
@@ -112,7 +113,7 @@ def test_speech_at_16_khz_is_read_sample_by_sample(corpus):
 def test_speech_at_48_khz_is_resampled(tmp_path):
     tone = np.rint(8_000 * np.sin(2 * np.pi * 500 * np.arange(48_000) / 48_000)).astype(np.int16)
     path = write_wav(tmp_path / f"{ravdess_name(1, 1)}.wav", tone, 48_000)
-    found = RavdessClip(path, 1, 0).read_speech()
+    found = ClipFile(path, 1, 0).read_speech()
     expected = 8_000 * np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000)
     assert found.dtype == np.int16
     assert found.shape == expected.shape
