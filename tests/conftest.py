@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ import pytest
 from corpora.av_clip import AvClip, FaceFormat
 
 pytest_plugins = ["tests.virtual_devices"]
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' narrow networks only lose time by sharing their work
 
 ROOT = Path(__file__).parent.parent
 SENTENCES = "I am very angry about this traffic. What a beautiful day it is, and nobody is waiting for us before nine."
@@ -43,17 +45,6 @@ def composite_clips(data_folder: Path) -> Callable[[FaceFormat], list[AvClip]]:
     chosen = [next(c for c in clips if c.label == (actor - 1) % 8) for actor, clips in sorted(by_actor.items())]
     speech = [Speech(clip.read_speech(), clip.label, clip.actor) for clip in chosen]
     return lambda faces: list(CompositeClips(speech, pool, faces, seed=0))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Networks so narrow only lose time by sharing their work."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

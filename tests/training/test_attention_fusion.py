@@ -25,8 +25,6 @@ from training.attention_fusion import (
 from training.emotion_metric import emotion_metric_loss, triplet_loss
 from training.fit import FitConfig
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TINY = AttentionFusionConfig(depth=18, visual_width=8, audio_width=8, channels=64, grid=4, images=4, size_px=48)
 
 

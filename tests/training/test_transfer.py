@@ -15,8 +15,6 @@ from tests.networks.test_panns import checkpoint
 from training.fit import FitConfig
 from training.transfer import TransferRecipe, cut_to_speech, panns_log_mel
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NETWORK = TransferConfig(
     lstm_size=4, lstm_layers=1, attention_layers=1, stn_width=4, audio_width=2, image_slots=6, audio_columns=100
 )

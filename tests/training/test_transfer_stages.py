@@ -36,8 +36,6 @@ from training.transfer_stages import (
     vote_of_seven,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NETWORK = TransferConfig(
     lstm_size=8, lstm_layers=1, attention_layers=1, stn_width=2, audio_width=2, image_slots=4, audio_columns=64
 )
