@@ -14,15 +14,6 @@ from training.marginal_fisher import marginal_fisher
 from training.recipe import Recipe
 
 
-@pytest.fixture(autouse=True)
-def single_thread():
-    """Steps this small wait for other threads, on a busy machine, longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def clip_of(number, labels=3):
     """A tone as high as its label says, and noise that moves."""
     rng = np.random.default_rng(number)

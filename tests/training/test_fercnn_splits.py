@@ -19,15 +19,6 @@ from training.fercnn_splits import VERSIONS, compare_splits, main, versions_of
 ACTORS, LABELS, TAKES = 6, 2, 5
 
 
-@pytest.fixture(autouse=True, scope="module")
-def single_thread():
-    """Steps this small wait for other threads, on a busy machine, longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def recipe_of(name="audio", epochs=12):
     recipe = FercnnRecipe(VARIANTS[name], ("angry", "happy"))
     recipe.batch_size, recipe.fit = 32, replace(recipe.fit, epochs=epochs)
