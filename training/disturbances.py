@@ -37,8 +37,8 @@ def amplified(wave: Wave, gain_db: float, rng: np.random.Generator) -> Wave:
 def with_road_noise(wave: Wave, snr_db: float, rng: np.random.Generator) -> Wave:
     """Sound in a driving car, `snr_db` above its noise: the ratio of the RMS of the whole clip to that of the noise.
 
-    Most of this noise lies below speech; at 100 km/h the ratio is negative. Where the sum would not fit, it is turned
-    down, as the gain of a microphone is set for the cabin that it hears.
+    Nine tenths of its power lie below 100 Hz, so at speed the ratio may well be negative. Where the sum would not fit,
+    it is turned down, as the gain of a microphone is set for the cabin that it hears.
     """
     speech = wave.astype(np.float64)
     noise = road_noise(len(wave), rng) * _rms(speech) * 10 ** (-snr_db / 20)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,15 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help=f"with --robustness: draw it too ({', '.join(FIGURES)})"
     )
+    parser.add_argument(
+        "--road-noise", type=float, default=inf, metavar="DB",
+        help="with --false-alarms: drive in noise, the speech so many dB above it (default: none)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.road_noise != inf and not options.false_alarms:
+        parser.error("--road-noise is for --false-alarms; --robustness has levels of its own")
+    if not options.road_noise >= -100:
+        parser.error(f"--road-noise is {options.road_noise}; expected -100 dB or more")
     if options.figure:
         if not options.robustness:
             parser.error("--figure draws what --robustness measures; give both")
@@ -61,7 +70,7 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     held_out = open_held_out(options.bundle, options.data)
     if options.false_alarms:
-        return measure_false_alarms(held_out)
+        return measure_false_alarms(held_out, options.road_noise)
     if not options.robustness:
         return plain_figures(held_out)
     results = measure_robustness(held_out)

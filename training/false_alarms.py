@@ -17,6 +17,7 @@ from perception.face import Detect, FaceDetection
 from perception.network import Network
 from perception.pipeline import Perception
 from perception.state import StateMachine
+from training.disturbances import with_road_noise
 from training.held_out import HeldOut
 
 PAUSE_S = 0.5
@@ -28,12 +29,13 @@ Wave = npt.NDArray[np.int16]
 Images = npt.NDArray[np.uint8]
 
 
-def measure_false_alarms(held_out: HeldOut) -> dict[str, Any]:
+def measure_false_alarms(held_out: HeldOut, snr_db: float = np.inf) -> dict[str, Any]:
     """Figures by what was played: neutral and calm clips together, and those of each other emotion.
 
-    An actor's clips are one drive, and drawn anew as often as the bundle's training draws faces. "state" : the right
-    one. "hours" : of all drives. "share_right" : of the time, 0..1. "seconds_per_hour" : in each other state.
-    "delay_s" : until the right state was first reported in each drive, None where it never was.
+    An actor's clips are one drive, `snr_db` above its road noise, and drawn anew as often as the bundle's training
+    draws faces. "state" : the right one. "hours" : of all drives. "share_right" : of the time, 0..1.
+    "seconds_per_hour" : in each other state. "delay_s" : until the right state was first reported in each drive, None
+    where it never was.
     """
     network, labels = held_out.network, held_out.network.labels
     drives: dict[tuple[str, int], list[Speech]] = {}
@@ -44,11 +46,11 @@ def measure_false_alarms(held_out: HeldOut) -> dict[str, Any]:
     plays = [(name, clips, draw) for (name, _), clips in drives.items() for draw in range(held_out.draws)]
     for name, clips, draw in tqdm(plays, desc="drives", leave=False):
         rng = np.random.default_rng((held_out.seed, clips[0].actor, clips[0].label, draw))
-        played.setdefault(name, []).append(
-            [*states_of_drive(network, *compose_drive(clips, held_out.pool, network, rng))]
-        )
+        wave, images = compose_drive(clips, held_out.pool, network, rng)
+        states = states_of_drive(network, with_road_noise(wave, snr_db, rng), images)
+        played.setdefault(name, []).append([*states])
     right = {name: STATE_OF_EMOTION[labels[clips[0].label]] for (name, _), clips in drives.items()}
-    return {name: figures_of_drives(states, right[name], network.window.step_s) for name, states in played.items()}
+    return {name: figures_of_drives(found, right[name], network.window.step_s) for name, found in played.items()}
 
 
 def figures_of_drives(drives: Sequence[Sequence[str]], right: str, step_s: float) -> dict[str, Any]:

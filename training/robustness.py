@@ -105,6 +105,7 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     PROBS_VISUAL: {"label": "face alone", "color": "#D55E00", "marker": "^"},
 }
 """Colours of Okabe & Ito (2008), told apart by the colour-blind."""
+OTHER_STYLE = {"label": "the other one alone, undisturbed", "color": "#666666", "linestyle": "--", "linewidth": 1}
 CHANCE_STYLE = {"label": "chance", "color": "#666666", "linestyle": ":"}
 
 
@@ -120,13 +121,15 @@ def draw_robustness(results: Mapping[str, Any], chance: float, path: Path) -> No
         levels = sorted(recalls, reverse=sweep.clean == max(recalls))
         for output in (sweep.output, PROBS_FUSED):
             panel.plot([recalls[level][output] for level in levels], **STYLES[output])
+        other = PROBS_VISUAL if sweep.output == PROBS_AUDIO else PROBS_AUDIO
+        panel.axhline(results["clean"][other], **OTHER_STYLE | {"color": STYLES[other]["color"]})
         panel.axhline(chance, **CHANCE_STYLE)
         panel.set_xticks(range(len(levels)), ["clean" if level == sweep.clean else f"{level:g}" for level in levels])
         panel.set(title=name, xlabel=sweep.unit, ylim=(0, 1))
         panel.grid(alpha=0.3)
     for panel in panels[::4]:
         panel.set_ylabel("unweighted average recall")
-    for style in (*STYLES.values(), CHANCE_STYLE):
+    for style in (*STYLES.values(), OTHER_STYLE, CHANCE_STYLE):
         legend.plot([], [], **style)
     legend.axis("off")
     legend.legend(loc="center", frameon=False)

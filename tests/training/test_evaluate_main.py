@@ -9,6 +9,7 @@ import pytest
 
 from bundle.features import PROBS
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest, write_manifest
+from training import false_alarms
 from training.evaluate_main import main
 from training.robustness import SWEEPS
 
@@ -47,6 +48,15 @@ def test_false_alarms_are_printed(data, bundle, capsys):
     assert found["angry"]["state"] == "agitated"
 
 
+def test_drives_can_be_noisy(data, bundle, capsys, monkeypatch):
+    heard = []
+    monkeypatch.setattr(false_alarms, "states_of_drive", lambda network, wave, images: heard.append(wave) or ["low"])
+    for arguments in ((), ("--road-noise", "0")):
+        printed(capsys, "--bundle", bundle, "--data", data, "--false-alarms", *arguments)
+    for quiet, noisy in zip(heard[:2], heard[2:], strict=True):
+        assert noisy.std() == pytest.approx(2**0.5 * quiet.std(), rel=0.05)  # as loud as the speech
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
@@ -54,6 +64,8 @@ def test_false_alarms_are_printed(data, bundle, capsys):
         (("--robustness", "--figure", "no/such/folder/a.png"), "folder that exists"),
         (("--robustness", "--figure", "a.doc"), r"\.png, \.svg, \.pdf"),
         (("--robustness", "--false-alarms"), "not allowed with"),
+        (("--road-noise", "10"), "--false-alarms"),
+        (("--false-alarms", "--road-noise", "nan"), "expected -100 dB or more"),
     ],
 )
 def test_wrong_usage_is_refused_before_anything_is_measured(wrong, expected, tmp_path, capsys):
