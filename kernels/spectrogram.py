@@ -123,7 +123,7 @@ class SpectrogramStream:
             statistics, std_floor, power_floor, mel_scale, mel_norm,
         )  # fmt: skip
         self._spec, self._engine = spec, _engine(spec, backend)
-        self._shape = spec.bins, spec.columns
+        self._shape, self._step = (spec.bins, spec.columns), spec.step
         self._capacity = spec.lookback + _BUFFERED_STEPS * spec.step
         self._history = np.zeros(self._capacity + _SLACK_HOPS * spec.hop_length, np.float32)
         self.reset()
@@ -174,9 +174,10 @@ class SpectrogramStream:
             _check_out(out, self._shape)
         if self._end - self._done < self._needed:
             return None
-        segment = np.empty(self._shape, np.float32) if out is None else out
-        self._write(1, segment)
-        return segment
+        if out is None:
+            out = np.empty(self._shape, np.float32)
+        self._write(1, out)
+        return out
 
     def segments(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each segment that the audio pushed so far completes."""
@@ -194,7 +195,7 @@ class SpectrogramStream:
 
     def _write(self, count: int, out: npt.NDArray[np.float32]) -> None:
         """Write the next `count` segments, which are complete, one below the other."""
-        step, needed = self._spec.step, self._needed
+        step, needed = self._step, self._needed
         self._engine.steps(self._history, self._done + step, needed // step - 1, count, out)
         self._done += needed + (count - 1) * step
         self._needed = step
