@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"edge-bench: {error}; peers come with pip install 'edge-emotion[dev]'.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("edge-bench: stopped; medians need the whole run", file=sys.stderr)
+        return 1
     print(_table(rows), file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))

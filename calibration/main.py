@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import numpy as np
@@ -27,20 +28,27 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         manifest = read_manifest(options.bundle)
-        calibrated = calibrate_bundle(
-            options.bundle, manifest, calibration_batches(manifest, options.data), options.method
-        )
+        batches = calibration_batches(manifest, options.data)
+        with TemporaryDirectory(prefix=".calibration-", dir=options.bundle) as staging:  # a stop spoils nothing
+            calibrated = calibrate_bundle(options.bundle, manifest, batches, options.method, Path(staging))
+            for file in Path(staging).iterdir():
+                file.replace(options.bundle / file.name)
         write_manifest(options.bundle, calibrated)
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-calibrate: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("edge-calibrate: stopped; the bundle is as it was", file=sys.stderr)
         return 1
     for name, decibels in calibrated.calibration["sqnr_db"].items():
         print(f"{name}: {decibels:.1f} dB against float32", file=sys.stderr)
     return 0
 
 
-def calibrate_bundle(folder: Path, manifest: Manifest, batches: Mapping[str, Batches], method: Method) -> Manifest:
-    """Write two INT8 files for each encoder into `folder`; returns the manifest that names them.
+def calibrate_bundle(
+    folder: Path, manifest: Manifest, batches: Mapping[str, Batches], method: Method, target: Path
+) -> Manifest:
+    """Write two INT8 files for each encoder of `folder`'s bundle to `target`; returns the manifest that names them.
 
     The head stays in float: it is small, and an LSTM does not gain from INT8.
     """
@@ -55,8 +63,8 @@ def calibrate_bundle(folder: Path, manifest: Manifest, batches: Mapping[str, Bat
         files = dict(parts[name].files)
         for precision, write in writers.items():
             files[precision] = f"{name}.{precision}.onnx"
-            write(source, folder / files[precision], ranges)
-            sqnr_db[files[precision]] = _sqnr_db(source, folder / files[precision], batches[name][::10])
+            write(source, target / files[precision], ranges)
+            sqnr_db[files[precision]] = _sqnr_db(source, target / files[precision], batches[name][::10])
         parts[name] = Part(files, parts[name].inputs, parts[name].outputs)
     passport: dict[str, Any] = {
         "subjects": sorted(manifest.training["split"]["calibration"]),

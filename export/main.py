@@ -25,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-export: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"edge-export: stopped; {options.output} holds no bundle yet, the same command makes it", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-evaluate: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("edge-evaluate: stopped", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -160,6 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"fercnn_splits: {error}", file=sys.stderr)
         return 2 if isinstance(error, ArgumentError) else 1
+    except KeyboardInterrupt:
+        print("fercnn_splits: stopped; the same command resumes after the last whole epoch", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+import calibration.main
 from bundle.errors import ArtefactError
 from bundle.features import FACE, SPECTROGRAM
 from bundle.manifest import DEFAULT_BUNDLE, Manifest, read_manifest, write_manifest
@@ -33,7 +34,24 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest
         "visual": [{FACE: rng.standard_normal((4, *manifest.video.shape), np.float32)} for _ in range(12)],
         "audio": [{SPECTROGRAM: 2 * rng.standard_normal((4, *manifest.audio.shape), np.float32)} for _ in range(12)],
     }
-    return folder, calibrate_bundle(folder, manifest, batches, "MinMax")
+    return folder, calibrate_bundle(folder, manifest, batches, "MinMax", folder)
+
+
+def test_a_stopped_calibration_leaves_the_bundle_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def stopped(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    faces = np.random.default_rng(0).standard_normal((4, 1, 48, 48), np.float32)
+    monkeypatch.setattr(calibration.main, "calibration_batches", lambda *_: {"visual": [{FACE: faces}] * 2})
+    monkeypatch.setattr(calibration.main, "_sqnr_db", stopped)  # once an INT8 file is written
+    assert main(["--bundle", str(folder), "--data", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "edge-calibrate: stopped; the bundle is as it was"
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def quantization_types(model: onnx.ModelProto) -> dict[str, set[int]]:
