@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from kernels.filters import MelNorm, MelScale, mel_filterbank, window_function
 from kernels.reference import Moments, ReferenceSpectrogram, mean_and_deviation, sums_of
+from kernels.samples import FLOAT32, INT16, check_samples
 from kernels.spec import Edge, Output, SpectrogramSpec, Standardize
 
 __all__ = ["SpectrogramStream", "mel_filterbank", "spectrogram_segments", "window_function"]
@@ -18,13 +19,8 @@ __all__ = ["SpectrogramStream", "mel_filterbank", "spectrogram_segments", "windo
 Backend = Literal["numba", "cuda", "numpy"]
 Samples = npt.NDArray[np.int16 | np.float32]
 
-INT16, FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)  # compared with a dtype in a fifth of a scalar type's time
-
 FULL_SCALE = 32_768.0
 """float32 samples are multiplied by this, so that one `std_floor` serves both kinds of input."""
-
-LOUDEST = 1e6
-"""Limit of |float32 sample|: a million times full scale is no sound, and its power would soon overflow."""
 
 _BUFFERED_STEPS = 16
 
@@ -123,7 +119,7 @@ class SpectrogramStream:
             statistics, std_floor, power_floor, mel_scale, mel_norm,
         )  # fmt: skip
         self._spec, self._engine = spec, _engine(spec, backend)
-        self._shape, self._step = (spec.bins, spec.columns), spec.step
+        self._shape = spec.bins, spec.columns
         self._capacity = spec.lookback + _BUFFERED_STEPS * spec.step
         self._history = np.zeros(self._capacity + _SLACK_HOPS * spec.hop_length, np.float32)
         self.reset()
@@ -195,7 +191,7 @@ class SpectrogramStream:
 
     def _write(self, count: int, out: npt.NDArray[np.float32]) -> None:
         """Write the next `count` segments, which are complete, one below the other."""
-        step, needed = self._step, self._needed
+        step, needed = self._spec.step, self._needed
         self._engine.steps(self._history, self._done + step, needed // step - 1, count, out)
         self._done += needed + (count - 1) * step
         self._needed = step
@@ -207,14 +203,9 @@ class SpectrogramStream:
 
     def _checked_length(self, chunk: Samples) -> int:
         """Samples in `chunk`, once sure that it can follow what was pushed before."""
-        if chunk.dtype not in (INT16, FLOAT32) or chunk.ndim != 1:
-            raise ValueError(
-                f"chunk is {chunk.dtype} with shape {chunk.shape}; expected int16 or float32 with shape (n,)."
-            )
+        check_samples(chunk, "chunk")
         if self._dtype not in (None, chunk.dtype):
             raise ValueError(f"chunk is {chunk.dtype}, the audio before it {self._dtype}; call reset() in between.")
-        if chunk.dtype == FLOAT32 and len(chunk) and not (chunk.max() <= LOUDEST and chunk.min() >= -LOUDEST):
-            raise ValueError("chunk holds NaN, infinity or a value beyond a million; expected samples in -1..1.")
         if self._dtype is None:
             self._dtype = chunk.dtype
             self._engine.reset(integer=chunk.dtype == INT16)
