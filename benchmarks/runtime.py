@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.interleave import Comparison, compare
 from bundle.features import AUDIO_EMBEDDINGS, AUDIO_MASK, EMBEDDING, FACE, SPECTROGRAM, VISUAL_EMBEDDINGS, VISUAL_MASK
-from kernels import SpectrogramStream, preprocess_faces, similarity_from_eyes, spectrogram_segments
+from kernels import HighPass, SpectrogramStream, high_pass, preprocess_faces, similarity_from_eyes, spectrogram_segments
 from perception.network import open_network
 
 
@@ -23,7 +23,7 @@ def bench_runtime(bundle: Path) -> list[Comparison]:
     visual = rng.standard_normal((1, images, network.embedding_sizes["visual"]), np.float32)
     heard = rng.standard_normal((1, segments, network.embedding_sizes["audio"]), np.float32)
     masks = np.ones((1, images), np.float32), np.ones((1, segments), np.float32)
-    stream = SpectrogramStream(**audio.stream_options())
+    filtering, stream = HighPass(audio.highpass_hz), SpectrogramStream(**audio.stream_options())
     stream.push(wave)
     list(stream.segments())
 
@@ -42,12 +42,12 @@ def bench_runtime(bundle: Path) -> list[Comparison]:
 
     def update() -> None:
         encode_images(new_images)
-        stream.push(wave[: audio.step_samples])
+        stream.push(filtering.push(wave[: audio.step_samples]))
         encode_segments(np.stack(list(stream.segments())))
         run_head(visual, heard)
 
     def whole_window() -> None:
-        spectrograms = spectrogram_segments(wave, **audio.stream_options())
+        spectrograms = spectrogram_segments(high_pass(wave, audio.highpass_hz), **audio.stream_options())
         run_head(encode_images(images)[None], encode_segments(spectrograms)[None])
 
     return [

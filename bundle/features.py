@@ -27,14 +27,16 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class AudioSpec:
-    """Log-mel segments of causally standardised speech.
+    """Log-mel segments of high-passed, causally standardised speech.
 
     Defaults: the 64 mels, 50..8000 Hz of PANNs (Kong et al. 2020), 1-s segments every 0.2 s of MRPN (Chang & Skarbek
     2021, 4.4). The wave is standardised by the mean and standard deviation of the last `statistics_s` seconds up to
-    the segment's end; the deviation is floored at `std_floor`.
+    the segment's end; the deviation is floored at `std_floor`. What lies below `highpass_hz` is left out before that: in
+    a driving car it holds nine tenths of the power, and would hide the speech from the standardisation.
     """
 
     sample_rate_hz: int = 16_000
+    highpass_hz: float = 200.0  # 0: none
     segment_s: float = 1.0
     step_s: float = 0.2
     n_fft: int = 512

@@ -202,5 +202,5 @@ def _aligned(face: npt.NDArray[np.uint8], spec: VideoSpec, detect: Detect) -> np
 
 def _own_framing(spec: VideoSpec) -> npt.NDArray[np.float64]:
     scale = _UPSCALE * SIZE_PX / spec.size_px
-    corner = _BORDER_PX - scale * MARGIN_PX
+    corner = _BORDER_PX + (scale - 1) / 2 - scale * MARGIN_PX  # pixel centres are at whole numbers
     return np.array([[scale, 0, corner], [0, scale, corner]])

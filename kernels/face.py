@@ -30,7 +30,7 @@ def similarity_from_eyes(
     eye_x: float = 0.32,
     eye_y: float = 0.40,
 ) -> Floats:
-    """Similarity transform from crop pixels to image pixels, float64 [shape=(2, 3)].
+    """Similarity transform from crop pixels to image pixels, both with centres at whole numbers, float64 [shape=(2, 3)].
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def similarity_from_eyes(
 
     Examples
     --------
-    >>> matrix = similarity_from_eyes((16, 20), (34, 20), 50)
+    >>> matrix = similarity_from_eyes((15.5, 19.5), (33.5, 19.5), 50)
     >>> np.allclose(matrix, [[1, 0, 0], [0, 1, 0]])
     True
     """
@@ -71,7 +71,7 @@ def similarity_from_eyes(
         extent = max(extent, height / MOUTH_BELOW_EYES)
     a, b = across / distance * extent / size
     rotation = np.array([[a, -b], [b, a]])
-    offset = middle - rotation @ (np.array([0.5, eye_y]) * size)
+    offset = middle - rotation @ (np.array([0.5, eye_y]) * size - 0.5)  # the crop begins half a pixel before index 0
     return np.column_stack((rotation, offset))
 
 

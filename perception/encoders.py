@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.features import EMBEDDING, FACE, NS_PER_S, SPECTROGRAM, AudioSpec, VideoSpec, WindowSpec
-from kernels import SpectrogramStream, preprocess_faces
+from kernels import HighPass, SpectrogramStream, preprocess_faces
 from kernels.face import LUMA
 from perception.chunks import AudioChunk, Embedding, FaceStatus, VideoChunk, VoiceStatus
 from perception.engine import Engine
@@ -99,6 +99,7 @@ class VoiceEncoder:
 
     def __init__(self, audio: AudioSpec, window: WindowSpec, engine: Engine, width: int, start_ns: int) -> None:
         self._audio, self._window, self._engine, self._start_ns = audio, window, engine, start_ns
+        self._high_pass = HighPass(audio.highpass_hz, audio.sample_rate_hz)
         self._spectrogram = SpectrogramStream(**audio.stream_options())
         self._activity = VoiceActivity(keep_s=2 * window.window_s)
         nearest = start_ns - window.step_ns // 2  # segments end on the grid: the nearest slot, not the one begun
@@ -117,7 +118,7 @@ class VoiceEncoder:
         self._skip_samples -= skipped
         chunk = AudioChunk(chunk.samples[skipped:], end_ns + skipped * _SAMPLE_NS)
         self._activity.push(chunk)
-        self._spectrogram.push(chunk.samples)
+        self._spectrogram.push(self._high_pass.push(chunk.samples))
         for segment in self._spectrogram.segments():
             vector = self._engine.run({SPECTROGRAM: segment[None, None]})[EMBEDDING][0]
             self._embeddings.put(Embedding(vector, self._segment_end_ns))
@@ -146,6 +147,7 @@ class VoiceEncoder:
 
     def _begin_stream(self, captured_ns: int) -> None:
         """Forget the sound before a gap, and skip to the next step of the grid, so that segments end on it."""
+        self._high_pass.reset()
         self._spectrogram.reset()
         self._activity.reset()
         self._heard.append((captured_ns, captured_ns))

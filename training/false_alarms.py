@@ -110,9 +110,8 @@ def _framed(video: VideoSpec) -> Detect:
     """Finds a face that fills the image as it fills a crop."""
 
     def place(x: float, y: float) -> tuple[float, float]:
-        """A point of the crop, in fractions, in the image."""
-        shift = (ENLARGED - 1) / 2  # from the middle of its first pixel to that of all
-        return ENLARGED * x * video.size_px + shift, ENLARGED * y * video.size_px + shift
+        """A point of the crop, in fractions, in the image, whose pixel centres are at whole numbers."""
+        return ENLARGED * x * video.size_px - 0.5, ENLARGED * y * video.size_px - 0.5
 
     side = float(ENLARGED * video.size_px)
     eyes = place(video.eye_x, video.eye_y), place(1 - video.eye_x, video.eye_y)

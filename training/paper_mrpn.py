@@ -14,7 +14,7 @@ from bundle.errors import ArgumentError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import RAVDESS_LABELS
 from corpora.av_clip import AvClip, FaceFormat
-from kernels import spectrogram_segments
+from kernels import high_pass, spectrogram_segments
 from networks.mrpn import Mrpn, MrpnConfig
 from networks.pretrained import load_pretrained
 from networks.system import System
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
 
 PAPER_SPECS: Specs = (
-    AudioSpec(hop_length=64, output="logmag"),
+    AudioSpec(highpass_hz=0.0, hop_length=64, output="logmag"),
     VideoSpec(size_px=224),
     WindowSpec(window_s=5.4, image_period_s=0.04),
 )
@@ -140,7 +140,8 @@ class PaperMrpnRecipe(Recipe):
         """float32 (T, 1, bins, columns); a clip of less than one segment is followed by silence."""
         audio = self.features[0]
         wave = np.pad(wave, (0, max(0, audio.segment_samples - len(wave))))
-        segments = spectrogram_segments(wave, standardize=self.standardize, **audio.stream_options())
+        heard = high_pass(wave, audio.highpass_hz, audio.sample_rate_hz)
+        segments = spectrogram_segments(heard, standardize=self.standardize, **audio.stream_options())
         return segments[-self.network.segment_slots :, None]
 
 

@@ -33,8 +33,8 @@ def positions(matrix, size):
 def test_eyes_land_where_promised(left, right, size, eye_x, eye_y):
     assume(np.hypot(*np.subtract(right, left)) >= 1)
     matrix = similarity_from_eyes(left, right, size, eye_x=eye_x, eye_y=eye_y)
-    np.testing.assert_allclose(matrix @ (eye_x * size, eye_y * size, 1), left, atol=1e-6)
-    np.testing.assert_allclose(matrix @ ((1 - eye_x) * size, eye_y * size, 1), right, atol=1e-6)
+    np.testing.assert_allclose(matrix @ (eye_x * size - 0.5, eye_y * size - 0.5, 1), left, atol=1e-6)
+    np.testing.assert_allclose(matrix @ ((1 - eye_x) * size - 0.5, eye_y * size - 0.5, 1), right, atol=1e-6)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -52,7 +52,7 @@ def test_with_a_mouth_the_crop_shows_the_wider_of_both_framings(left, right, mou
     across, middle = np.subtract(right, left), np.add(left, right) / 2
     assume(np.hypot(*across) >= 1)
     matrix = similarity_from_eyes(left, right, SIZE, mouth=mouth)
-    np.testing.assert_allclose(matrix @ (0.5 * SIZE, 0.40 * SIZE, 1), middle, atol=1e-6)
+    np.testing.assert_allclose(matrix @ (0.5 * SIZE - 0.5, 0.40 * SIZE - 0.5, 1), middle, atol=1e-6)
     by_eyes = np.hypot(*across) / (1 - 2 * 0.32)
     by_mouth = np.hypot(*(mouth - middle)) / MOUTH_BELOW_EYES
     assert np.hypot(*matrix[:, 0]) * SIZE == pytest.approx(max(by_eyes, by_mouth))
@@ -60,7 +60,7 @@ def test_with_a_mouth_the_crop_shows_the_wider_of_both_framings(left, right, mou
 
 def test_a_distant_mouth_lands_where_promised():
     matrix = similarity_from_eyes((90, 50), (110, 50), SIZE, mouth=(100, 120))  # a head turned aside
-    np.testing.assert_allclose(matrix @ (0.5 * SIZE, (0.40 + MOUTH_BELOW_EYES) * SIZE, 1), (100, 120))
+    np.testing.assert_allclose(matrix @ (0.5 * SIZE - 0.5, (0.40 + MOUTH_BELOW_EYES) * SIZE - 0.5, 1), (100, 120))
 
 
 def test_a_near_mouth_changes_nothing():
