@@ -14,11 +14,10 @@ from bundle.errors import ArtefactError, InputError
 from corpora.av_clip import AvClip
 from corpora.folds import DeploymentSplit, Split
 from networks.system import System
-from training.evaluate import figures_of_merit, fit_temperature, temper
+from training.evaluate import Probs, figures_of_merit, fit_temperature, temper
 from training.fit import claim_folder, fit
+from training.predictions import Predictions, Side, clip_id, write_predictions
 from training.recipe import Recipe
-
-Probs = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class ClipTraining:
     recipe : of `system`, whose network is its `variant`. clips : those of given subjects; they may be read when they
     are asked for. folder : of checkpoints and metrics. labels : the corpus's, in the order of `AvClip.label`.
     specs : the features, for the runtime; none where no runtime can compute them. device : of PyTorch.
+    corpus, protocol : names of what `clips` and `split` are of, for the record.
     """
 
     system: str
@@ -40,12 +40,14 @@ class ClipTraining:
     specs: Sequence[Any] = ()
     seed: int = 0
     device: str = "cpu"
+    corpus: str = ""
+    protocol: str = ""
 
     def run(self) -> dict[str, Any]:
-        """Train, and write `<system>.pt`; returns figures by output name of the test subjects.
+        """Train, and write `<system>.pt` and `predictions.npz`; returns figures by output name of the test subjects.
 
-        Where the split has none, they are those of its validation subjects, by whom the epoch and the temperatures
-        were chosen: as papers report them, and too good. "subjects" says which.
+        Where the split has none, they are those of its validation subjects, by whom the temperatures were chosen and,
+        unless the recipe keeps the last, the epoch: as papers report them, and too good. "subjects" says which.
 
         Raises
         ------
@@ -62,16 +64,25 @@ class ClipTraining:
             self._fit(network, train, validation)
         probs, labels = self.predict(network, validation)
         temperatures = {name: fit_temperature(output, labels) for name, output in probs.items()}
-        if self.split.test:
-            probs, labels = self.predict(network, self._side("test"))
-        results: dict[str, Any] = {"subjects": "test" if self.split.test else "validation"}
+        side: Side = "test" if self.split.test else "validation"
+        clips = validation
+        if side == "test":
+            clips = self._side(side)
+            probs, labels = self.predict(network, clips)
+        results: dict[str, Any] = {"subjects": side}
         for name, output in probs.items():
             results[name] = figures_of_merit(temper(output, temperatures[name]), labels)
+        subjects, names = zip(*((clip.subject, clip_id(clip.wave)) for clip in clips), strict=True)
+        own = temperatures if side == "test" else {}
+        found = Predictions(
+            probs, labels, np.array(subjects), np.array(names), side, self._settings(network), own
+        )  # fmt: skip
+        write_predictions(self.folder, found)
         self._save(network, temperatures, results)
         return results
 
     def _fit(self, network: System, train: Sequence[AvClip], validation: Sequence[AvClip]) -> None:
-        """Train by gradients, and leave the weights of the best epoch in the network."""
+        """Train by gradients, and leave the weights of the epoch to keep in the network."""
         batch_size = min(self.recipe.batch_size, len(train))
         steps = len(train) // batch_size
 
@@ -147,6 +158,8 @@ class ClipTraining:
         return {
             "system": self.system,
             "variant": self.variant,
+            "corpus": self.corpus,
+            "protocol": self.protocol,
             "network": asdict(config),
             "labels": list(self.labels),
             "specs": [asdict(spec) for spec in self.specs],

@@ -5,6 +5,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
+Probs = dict[str, npt.NDArray[np.float32]]
+"""Probabilities [shape=(n, labels)] by output name."""
 
 
 def confusion_matrix(labels: Ints, predictions: Ints, classes: int) -> npt.NDArray[np.int64]:

@@ -61,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--batch-size", type=_positive, help="clips (default: the recipe's)")
     parser.add_argument("--epochs", type=_positive, help="at most (default: the recipe's)")
+    parser.add_argument(
+        "--keep", choices=("best", "last"), default="best",
+        help="which epoch: the best on the validation subjects, or the last of all. Where a protocol has no test "
+        "subjects, as most papers' folds, only the last makes the figures honest (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32",
+        help="of training; bfloat16 is faster on a GPU and on a CPU with AMX (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
     parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda (default: %(default)s)")

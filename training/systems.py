@@ -13,6 +13,7 @@ from training.attention_fusion import AttentionFusionRecipe
 from training.clip_sources import CLIP_SOURCES, Wanted
 from training.clips import ClipTraining
 from training.fercnn import FercnnRecipe
+from training.fit import Keep, Precision
 from training.mrpn import MrpnRecipe, MrpnTraining
 from training.paper_mrpn import PaperMrpnRecipe
 from training.recipe import Recipe
@@ -25,8 +26,9 @@ Weights = Mapping[str, Path]
 class Request:
     """What to train, on what; what is None, the system or the corpus says.
 
-    weights : published ones to start from, by part. options : of the recipe, by name. on_error : what to do about films
-    that cannot be read.
+    weights : published ones to start from, by part. options : of the recipe, by name. keep, precision : of
+    `training.fit.FitConfig`; without patience where the last epoch is kept. on_error : what to do about films that
+    cannot be read.
     """
 
     data: Path
@@ -40,6 +42,8 @@ class Request:
     options: Mapping[str, bool | int | str] = field(default_factory=dict)
     epochs: int | None = None
     batch_size: int | None = None
+    keep: Keep = "best"
+    precision: Precision = "float32"
     on_error: OnError = "refuse"
     seed: int = 0
     device: str = "cpu"
@@ -68,7 +72,7 @@ def train(request: Request) -> Mapping[str, Any]:
     )  # fmt: skip
     return ClipTraining(
         request.system, variant, recipe, split, clips, request.output, source.labels, recipe.specs, request.seed,
-        request.device,
+        request.device, request.corpus, protocol,
     ).run()  # fmt: skip
 
 
@@ -92,8 +96,8 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
         expected = ", ".join(f"{name}={kind.__name__}" for name, kind in known.items()) or "none"
         raise ArgumentError(f"{request.system} has no option {', '.join(wrong)} of that kind; expected {expected}.")
     recipe = make(config, labels, request.weights, **request.options)
-    if request.epochs:
-        recipe.fit = replace(recipe.fit, epochs=request.epochs)
+    fit = replace(recipe.fit, epochs=request.epochs or recipe.fit.epochs, precision=request.precision)
+    recipe.fit = replace(fit, keep="last", patience=None) if request.keep == "last" else fit
     recipe.batch_size = request.batch_size or recipe.batch_size
     return recipe
 

@@ -20,6 +20,7 @@ from training.clips import ClipTraining
 from training.evaluate import figures_of_merit, fit_temperature, temper
 from training.fit import FitConfig
 from training.paper_mrpn import PaperMrpnRecipe
+from training.predictions import clip_id, read_predictions
 from training.recipe import Recipe
 
 LABELS = ("low", "middle", "high")
@@ -128,6 +129,31 @@ def test_figures_are_those_of_tempered_probabilities(tmp_path):
     for (name, output), temperature in zip(probs.items(), temperatures, strict=True):
         assert output.shape == (14, 3)
         assert results[name] == figures_of_merit(temper(output, temperature), labels)
+
+
+def test_predictions_of_the_test_subjects_are_kept_beside_the_checkpoint(tmp_path):
+    run = training(tmp_path, corpus="tones", protocol="mine")
+    results = run.run()
+    kept = read_predictions(tmp_path / "predictions.npz")
+    saved = torch.load(tmp_path / "pitch.pt", weights_only=True)
+    clips = run.clips(SPLIT.test)
+    assert kept.side == "test"
+    assert kept.subjects.tolist() == [clip.subject for clip in clips]
+    assert kept.clips.tolist() == [clip_id(clip.wave) for clip in clips]
+    assert [*kept.temperatures.values()] == saved["temperatures"]
+    for name, probs in kept.probs.items():
+        assert figures_of_merit(temper(probs, kept.temperatures[name]), kept.labels) == results[name]
+    assert kept.label_names == LABELS
+    assert (kept.settings["corpus"], kept.settings["protocol"]) == ("tones", "mine")
+    assert kept.split["train"] == list(SPLIT.train)
+
+
+def test_without_test_subjects_the_predictions_are_of_the_validation_subjects(tmp_path):
+    run = training(tmp_path, split=Split((1, 2, 3), (4, 5)))
+    run.run()
+    kept = read_predictions(tmp_path / "predictions.npz")
+    assert (kept.side, set(kept.subjects.tolist())) == ("validation", {4, 5})
+    assert kept.temperatures == {}  # they were chosen on these very clips
 
 
 def test_without_test_subjects_the_figures_are_said_to_be_of_the_validation_subjects(tmp_path):

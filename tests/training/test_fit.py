@@ -149,6 +149,30 @@ def test_the_best_epoch_is_remembered_over_an_interruption(tmp_path):
     assert_same(resumed.state(), first.snapshots[0])
 
 
+def test_the_last_epochs_weights_are_left_where_the_last_is_to_be_kept(tmp_path):
+    config, uars = replace(CONFIG, keep="last"), [0.2, 0.9, 0.5, 0.1]
+    with pytest.raises(Interrupted):
+        Run(tmp_path, uars=uars, interrupt_at=(3, 1)).fit(config)
+    run = Run(tmp_path, uars=uars)
+    assert run.fit(config)["epoch"] == 3
+    assert_same(run.state(), run.snapshots[-1])
+
+
+def test_the_last_epoch_cannot_be_kept_where_the_best_decides_when_to_stop():
+    with pytest.raises(ArgumentError, match="patience is 3; expected None"):
+        replace(CONFIG, keep="last", patience=3)
+
+
+def test_bfloat16_is_for_training_alone(tmp_path):
+    products = []
+    run = Run(tmp_path)
+    run.model[0].register_forward_hook(lambda module, inputs, output: products.append(output.dtype))
+    config = FitConfig(20, 0.05, 0.0, precision="bfloat16")
+    assert run.fit(config)["accuracy"] > 0.85
+    assert products == [*[torch.bfloat16] * STEPS, torch.float32] * 20
+    assert all(value.dtype == torch.float32 for value in run.state().values() if value.is_floating_point())
+
+
 def test_what_is_validated_is_in_evaluation_mode_and_what_is_trained_is_not(tmp_path):
     modes = []
     run = Run(tmp_path)
@@ -223,8 +247,10 @@ def test_each_optimizer_learns(tmp_path, optimizer, mark):
     assert mark in rates(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"optimizer": "lion"}, {"schedule": "cosine"}])
-def test_an_unknown_optimizer_or_schedule_is_refused(change):
+@pytest.mark.parametrize(
+    "change", [{"optimizer": "lion"}, {"schedule": "cosine"}, {"keep": "first"}, {"precision": "int8"}]
+)
+def test_an_unknown_name_is_refused(change):
     with pytest.raises(ArgumentError, match="expected one of"):
         replace(CONFIG, **change)
 

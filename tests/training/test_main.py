@@ -77,12 +77,13 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
     short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
     monkeypatch.setattr(transfer_stages.train_in_stages, "__defaults__", (0, short))
     command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(tmp_path)]
-    command += ["--batch-size", "7"]
+    command += ["--batch-size", "7", "--keep", "last"]
     assert main([*command, "--set", "in_stages=true", "--set", "frozen_blocks=2"]) == 0
     assert "probs_fused" in json.loads(capsys.readouterr().out)
     saved = torch.load(tmp_path / "transfer.pt", weights_only=True)["training"]
     assert saved["in_stages"] is True
     assert (saved["frozen_blocks"], saved["batch_size"]) == (2, 7)
+    assert (saved["fit"]["keep"], saved["fit"]["patience"]) == ("last", None)
     assert not list(tmp_path.glob("transfer-epochs.*"))
     assert main(command) == 1  # other options, the same folder
     assert "recipe.json" in capsys.readouterr().err
