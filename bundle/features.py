@@ -31,8 +31,8 @@ class AudioSpec:
 
     Defaults: the 64 mels, 50..8000 Hz of PANNs (Kong et al. 2020), 1-s segments every 0.2 s of MRPN (Chang & Skarbek
     2021, 4.4). The wave is standardised by the mean and standard deviation of the last `statistics_s` seconds up to
-    the segment's end; the deviation is floored at `std_floor`. What lies below `highpass_hz` is left out before that: in
-    a driving car it holds nine tenths of the power, and would hide the speech from the standardisation.
+    the segment's end; the deviation is floored at `std_floor`. What lies below `highpass_hz` is left out before that:
+    in a driving car it holds nine tenths of the power, and would hide the speech from the standardisation.
     """
 
     sample_rate_hz: int = 16_000

@@ -4,7 +4,8 @@ Each clip shows one still FER2013 face, slowly jittered. The pairing is independ
 any fusion: results on it test the plumbing and the fall-backs, and are always called "composite".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from kernels import high_pass, preprocess_faces, spectrogram_segments
 
 Floats = npt.NDArray[np.float32]
 Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
+Change = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+"""Of a face crop [shape=(size, size)]."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class FacePool:
 
     def __init__(self, faces: Fer2013, seed: int) -> None:
         self._crops = faces.images
+        self._change: Change = lambda crop: crop
         self._dealt: dict[tuple[str, int], npt.NDArray[np.int64]] = {}
         for position, emotion in enumerate(FER2013_LABELS):
             deck = np.random.default_rng((seed, position)).permutation(np.flatnonzero(faces.labels == position))
@@ -62,7 +66,13 @@ class FacePool:
     def draw(self, label: int, actor: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """A face of the emotion `label` (position in RAVDESS_LABELS) from the actor's own; calm shows neutral faces."""
         emotion = RAVDESS_LABELS[label]
-        return self._crops[rng.choice(self._dealt["neutral" if emotion == "calm" else emotion, actor])]
+        return self._change(self._crops[rng.choice(self._dealt["neutral" if emotion == "calm" else emotion, actor])])
+
+    def through(self, change: Change) -> "FacePool":
+        """The same faces, dealt alike, each changed when it is drawn."""
+        pool = copy(self)
+        pool._change = change
+        return pool
 
 
 def face_track(

@@ -30,7 +30,7 @@ def similarity_from_eyes(
     eye_x: float = 0.32,
     eye_y: float = 0.40,
 ) -> Floats:
-    """Similarity transform from crop pixels to image pixels, both with centres at whole numbers, float64 [shape=(2, 3)].
+    """Similarity transform from crop pixels to image pixels, centres at whole numbers, float64 [shape=(2, 3)].
 
     Parameters
     ----------

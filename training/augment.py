@@ -1,18 +1,22 @@
 """Random changes of faces and speech that keep the emotion, drawn anew for each use."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bundle.features import VideoSpec
 from corpora.av_clip import SAMPLE_RATE_HZ, AvClip
+from training.disturbances import Faces, Wave, blurred, darkened, occluded, reverberated, with_road_noise
 
 SHORTEST_SLICE_S = 1.0
 """Of a clip (Chang & Skarbek 2021, 4.4)."""
+
+SPOILED = 0.1
+"""Share of faces, and of voices, that the fused stage gets without anything left to see or hear in them."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,28 @@ def jitter_faces(
     return (faces - spec.mean) / spec.std
 
 
+def disturb_faces(crops: Faces, rng: np.random.Generator) -> Faces:
+    """Crops [shape=(n, height, width)] as a car's camera sees them: dark, blurred, half covered, or as they are."""
+    disturbed = []
+    for crop in crops[:, None]:
+        kind = rng.random()
+        if kind < 0.15:
+            crop = darkened(crop, rng.uniform(1, 5), rng)
+        elif kind < 0.3:
+            crop = blurred(crop, rng.uniform(0.5, 2.5), rng)
+        elif kind < 0.4:
+            crop = occluded(crop, rng.uniform(0.1, 0.4), rng)
+        disturbed.append(crop)
+    return np.concatenate(disturbed)
+
+
+def spoil_face(crop: Faces, rng: np.random.Generator) -> Faces:
+    """Now and then, nothing but a smear in the dark; else the crop [shape=(1, height, width)] as it is."""
+    if rng.random() >= SPOILED:
+        return crop
+    return darkened(blurred(crop, rng.uniform(6, 12), rng), rng.uniform(4, 7), rng)
+
+
 def center_faces(crops: Tensor, spec: VideoSpec) -> Tensor:
     """Network input without any jitter: the middle of crops with a margin, as `preprocess_faces` returns it."""
     margin = (crops.shape[-1] - spec.size_px) // 2
@@ -85,7 +111,21 @@ def slice_clip(clip: AvClip, rng: np.random.Generator) -> AvClip:
     return replace(clip, wave=clip.wave[start : start + kept], images=clip.images[first:last])
 
 
-def change_speech(wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+def disturb_speech(wave: Wave, rng: np.random.Generator) -> Wave:
+    """Sound as a car's microphone may hear it: in a small cabin, in road noise, in both, in neither."""
+    if rng.random() < 0.25:
+        wave = reverberated(wave, rng.uniform(50, 400), rng)
+    if rng.random() < 0.5:
+        wave = with_road_noise(wave, rng.uniform(-10, 25), rng)
+    return wave
+
+
+def spoil_speech(wave: Wave, rng: np.random.Generator) -> Wave:
+    """Now and then, drowned by the road; else as it is."""
+    return with_road_noise(wave, rng.uniform(-40, -25), rng) if rng.random() < SPOILED else wave
+
+
+def change_speech(wave: Wave, rng: np.random.Generator) -> Wave:
     """A random slice (Chang & Skarbek 2021, 4.4) at another speed and loudness, with or without noise."""
     import soxr
 
@@ -128,6 +168,21 @@ def random_gaps(shape: torch.Size, generator: torch.Generator) -> Tensor:
     mask = (torch.rand(shape, generator=generator) < kept).float()
     mask[:, -1] = 1
     return mask
+
+
+def mixup(batch: Mapping[str, Tensor], labels: Tensor, classes: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Blend each example with another (Zhang et al. 2018); "target" holds the blended label probabilities.
+
+    Of two masks, what both have is left.
+    """
+    share = float(rng.beta(0.4, 0.4))
+    other = torch.from_numpy(rng.permutation(len(labels)))
+    target = F.one_hot(labels, classes).float()
+    blended = {"target": share * target + (1 - share) * target[other]}
+    for name, values in batch.items():
+        is_mask = name.endswith("_mask")
+        blended[name] = values * values[other] if is_mask else share * values + (1 - share) * values[other]
+    return blended
 
 
 def _stretch(length: int, longest: int, generator: torch.Generator) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from math import ceil
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, signal
+from scipy import fft, ndimage, signal
 
 from corpora.av_clip import SAMPLE_RATE_HZ
 
@@ -48,12 +48,13 @@ def with_road_noise(wave: Wave, snr_db: float, rng: np.random.Generator) -> Wave
 
 def road_noise(length: int, rng: np.random.Generator) -> Floats:
     """Noise of RMS 1 [shape=(length,)]: tyres and wind, and an engine at a steady speed that `rng` draws."""
-    time_s = np.arange(length) / SAMPLE_RATE_HZ
     firing_hz = rng.uniform(*ENGINE_RPM) / 60 * CYLINDERS / 2  # four strokes: each cylinder every second turn
-    phases = rng.uniform(0, 2 * np.pi, ENGINE_HARMONICS)
-    engine = sum(np.sin(2 * np.pi * k * firing_hz * time_s + phase) / k**2 for k, phase in enumerate(phases, 1))
-    spectrum = np.fft.rfft(rng.standard_normal(length))
-    road = np.fft.irfft(spectrum / (1 + (np.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ) / ROAD_CORNER_HZ) ** 2), length)
+    turn = np.exp(2j * np.pi * firing_hz / SAMPLE_RATE_HZ * np.arange(length))
+    amplitudes = np.exp(2j * np.pi * rng.random(ENGINE_HARMONICS)) / np.arange(1, ENGINE_HARMONICS + 1) ** 2
+    engine = np.polyval([*amplitudes[::-1], 0], turn).imag  # of turn ** k for the k-th harmonic
+    padded = fft.next_fast_len(length, real=True)
+    spectrum = fft.rfft(rng.standard_normal(padded))
+    road = fft.irfft(spectrum / (1 + (fft.rfftfreq(padded, 1 / SAMPLE_RATE_HZ) / ROAD_CORNER_HZ) ** 2), padded)[:length]
     noise = _unit(engine) * ENGINE_SHARE**0.5 + _unit(road) * (1 - ENGINE_SHARE) ** 0.5
     return _unit(noise)
 

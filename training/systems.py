@@ -8,13 +8,15 @@ from typing import Any
 from bundle.errors import ArgumentError
 from corpora.folds import PROTOCOLS, DeploymentSplit, Split
 from corpora.reading import OnError
+from networks.mrpn import MrpnConfig
 from networks.systems import SYSTEMS, variant_config
 from training.attention_fusion import AttentionFusionRecipe
 from training.clip_sources import CLIP_SOURCES, Wanted
 from training.clips import ClipTraining
 from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
-from training.mrpn import MrpnRecipe, MrpnTraining
+from training.mrpn import MrpnTraining
+from training.mrpn_stages import MrpnRecipe
 from training.paper_mrpn import PaperMrpnRecipe
 from training.recipe import Recipe
 from training.transfer import TransferRecipe
@@ -65,7 +67,7 @@ def train(request: Request) -> Mapping[str, Any]:
     protocol = request.protocol or source.protocols[0]
     split = _split(source.protocols, protocol, request.fold)
     if (request.system, variant) == ("mrpn", "slim"):
-        return MrpnTraining(_slim_recipe(request), request.data, request.output).run()
+        return MrpnTraining(_slim_recipe(request, config, split), request.data, request.output).run()
     recipe = _recipe(request, config, source.labels)
     clips = source.open(
         Wanted(request.data, request.output, split, recipe.faces, request.seed, request.on_error)
@@ -76,17 +78,25 @@ def train(request: Request) -> Mapping[str, Any]:
     ).run()  # fmt: skip
 
 
-def _slim_recipe(request: Request) -> MrpnRecipe:
+SLIM_OPTIONS: Mapping[str, type] = {"modalities": str, "visual_width": int, "audio_width": int}
+"""Of the slim MRPN's recipe: fields of its network; "visual" or "audio" trains the stages of one alone."""
+
+
+def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | Split) -> MrpnRecipe:
     allowed = Request(
         request.data, request.output, variant=request.variant, protocol=request.protocol, fold=request.fold,
-        seed=request.seed,
+        options=request.options, seed=request.seed,
     )  # fmt: skip
-    if request != allowed or request.protocol not in (None, "deployment-ravdess"):
+    wrong = [name for name, value in request.options.items() if type(value) is not SLIM_OPTIONS.get(name)]
+    if request != allowed or wrong:
         raise ArgumentError(
-            "the slim MRPN has a recipe of its own: from nothing, in three stages, on the composite, split for "
-            "deployment; expected no options but --fold, --seed and --threads, or another --variant."
+            "the slim MRPN has a recipe of its own: from nothing, in stages, on the composite; expected no options but "
+            f"--protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another --variant."
         )
-    return MrpnRecipe(request.fold, request.seed)
+    changes: dict[str, Any] = dict(request.options)
+    if "modalities" in changes:
+        changes["modalities"] = tuple(changes["modalities"].split(","))
+    return MrpnRecipe(split, request.seed, replace(config, **changes))
 
 
 def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:

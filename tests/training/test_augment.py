@@ -228,3 +228,18 @@ def test_gaps_spare_the_newest_slot_and_take_any_share_of_the_others():
 def test_gaps_are_those_of_the_generator():
     assert torch.equal(random_gaps(torch.Size((5, 40)), seeded(1)), random_gaps(torch.Size((5, 40)), seeded(1)))
     assert not torch.equal(random_gaps(torch.Size((5, 40)), seeded(1)), random_gaps(torch.Size((5, 40)), seeded(2)))
+
+
+def test_mixup_blends_windows_and_their_labels_alike():
+    rng = np.random.default_rng(0)
+    labels = torch.tensor([0, 1, 2, 3])
+    batch = {
+        "segments": torch.eye(8)[labels].reshape(4, 1, 1, 8, 1).expand(4, 5, 1, 8, 3),  # a window shows its label
+        "audio_mask": torch.tensor([[0.0, 1, 1, 0, 1]]).repeat(4, 1) * torch.tensor([[1.0], [1], [0], [1]]),
+    }
+    blended = mixup(batch, labels, 8, rng)
+    for slot in range(5):
+        torch.testing.assert_close(blended["segments"][:, slot, 0, :, 0], blended["target"])
+    torch.testing.assert_close(blended["target"].sum(1), torch.ones(4))
+    assert not blended["audio_mask"][2].any()
+    assert (blended["audio_mask"] <= batch["audio_mask"]).all()

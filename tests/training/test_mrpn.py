@@ -10,20 +10,24 @@ import torch
 
 import training.main
 import training.mrpn
+import training.mrpn_stages
 from bundle.errors import ArtefactError
 from bundle.features import PROBS
 from bundle.manifest import read_manifest, write_manifest
-from corpora.folds import RAVDESS_ACTORS, deployment_split
+from corpora.folds import RAVDESS_ACTORS, Split, deployment_split
 from export.main import main as edge_export
 from networks.mrpn import MrpnConfig
+from training.evaluate import figures_of_merit, temper
 from training.evaluate_main import main as edge_evaluate
 from training.fit import FitConfig
-from training.mrpn import MrpnRecipe, MrpnTraining, mixup
+from training.mrpn import MrpnTraining
+from training.mrpn_stages import MrpnRecipe, MrpnStages
+from training.predictions import FILE, read_predictions
 
-ONE_EPOCH = FitConfig(epochs=1, lr=1e-2, weight_decay=1e-2)
+ONE_EPOCH = FitConfig(epochs=1, lr=1e-2, weight_decay=1e-2, keep="last")
 RECIPE = MrpnRecipe(
     network=MrpnConfig(visual_width=2, audio_width=2, aggregate_size=8, hidden_size=8),
-    visual=ONE_EPOCH, audio=ONE_EPOCH, fused=ONE_EPOCH,
+    visual=ONE_EPOCH, clips=ONE_EPOCH, audio=ONE_EPOCH, fused=ONE_EPOCH,
 )  # fmt: skip
 
 
@@ -31,9 +35,9 @@ RECIPE = MrpnRecipe(
 def small_batches():
     """Batches and shares that small corpora can fill."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.mrpn, "FACES_PER_BATCH", 32)
-        patch.setattr(training.mrpn, "CLIPS_PER_BATCH", 8)
-        patch.setattr(training.mrpn, "FER_POOL_FRACTION", 0.85)
+        patch.setattr(training.mrpn_stages, "FACES_PER_BATCH", 32)
+        patch.setattr(training.mrpn_stages, "CLIPS_PER_BATCH", 8)
+        patch.setattr(training.mrpn_stages, "FER_POOL_FRACTION", 0.85)
         yield
 
 
@@ -63,7 +67,7 @@ def assert_same(state, other):
 
 def test_training_reports_each_output_and_leaves_a_checkpoint(trained):
     folder, results = trained
-    assert list(results) == ["fer2013_private_test", *PROBS]
+    assert list(results) == ["fer2013_private_test", "probs_clip", *PROBS]
     for figures in results.values():
         assert set(figures) == {"accuracy", "uar", "ece"}
         assert all(0 <= value <= 1 for value in figures.values())
@@ -92,9 +96,9 @@ def test_fused_stage_goes_on_from_the_audio_stage_and_trains_the_rest(trained):
 
 
 def test_faces_of_the_fused_stage_are_not_those_of_the_visual_stage(data, trained):
-    training = MrpnTraining(RECIPE, data, trained[0])
-    faces, pool, rng = training.faces("Training"), training.pool("Training"), np.random.default_rng(0)
-    visual = {image.tobytes() for image in faces.images[~training._in_pool]}
+    stages = MrpnTraining(RECIPE, data, trained[0]).stages
+    faces, pool, rng = stages.faces("Training"), stages.pool("Training"), np.random.default_rng(0)
+    visual = {image.tobytes() for image in faces.images[~stages._in_pool]}
     dealt = {pool.draw(label, actor, rng).tobytes() for label in range(8) for actor in RAVDESS_ACTORS for _ in range(9)}
     assert len(visual) > 32
     assert len(dealt) > 200
@@ -102,17 +106,18 @@ def test_faces_of_the_fused_stage_are_not_those_of_the_visual_stage(data, traine
 
 
 @pytest.mark.parametrize(
-    ("stage", "survivors"), [("train_audio", ["visual.pt"]), ("predict", ["visual.pt", "audio.pt"])]
+    ("stage", "survivors"),
+    [("train_audio", ["visual.pt", "clips.pt"]), ("predict", ["visual.pt", "clips.pt", "audio.pt"])],
 )
 def test_an_interrupted_training_resumes_to_the_same_weights(data, trained, tmp_path, monkeypatch, stage, survivors):
     folder, results = trained
-    for cache in folder.glob("*.npz"):  # aligning takes most of the time, and is not what is tested
+    for cache in folder.glob("fer2013-*.npz"):  # aligning takes most of the time, and is not what is tested
         (tmp_path / cache.name).hardlink_to(cache)
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    owner = MrpnTraining if hasattr(MrpnTraining, stage) else training.mrpn
+    owner = MrpnStages if hasattr(MrpnStages, stage) else training.mrpn_stages
     with monkeypatch.context() as patch:
         patch.setattr(owner, stage, interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -125,12 +130,12 @@ def test_an_interrupted_training_resumes_to_the_same_weights(data, trained, tmp_
 def test_a_finished_training_only_repeats_its_figures(data, trained):
     folder, results = trained
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
-    assert len(before) == 3
+    assert len(before) == 4
     assert MrpnTraining(RECIPE, data, folder).run() == results
     assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
 
 
-@pytest.mark.parametrize("change", [{"fold": 1}, {"seed": 1}, {"network": MrpnConfig()}])
+@pytest.mark.parametrize("change", [{"split": deployment_split(1)}, {"seed": 1}, {"network": MrpnConfig()}])
 def test_another_recipe_does_not_resume_in_the_same_folder(data, trained, change):
     folder, _ = trained
     with pytest.raises(ArtefactError, match=r"recipe\.json"):
@@ -143,7 +148,7 @@ def test_the_bundle_says_on_whom_it_was_trained(trained, bundle):
     assert manifest.results == trained[1]
     split = manifest.training["split"]
     assert sorted(actor for side in split.values() for actor in side) == list(RAVDESS_ACTORS)
-    assert tuple(split["held_out"]) == deployment_split(RECIPE.fold).held_out
+    assert tuple(split["held_out"]) == RECIPE.split.held_out
     assert (manifest.audio, manifest.video, manifest.window) == RECIPE.specs
 
 
@@ -176,16 +181,32 @@ def test_missing_corpora_are_one_line_and_exit_code_one(bundle, tmp_path, capsys
         assert len(err.splitlines()) == 1
 
 
-def test_mixup_blends_windows_and_their_labels_alike():
-    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    labels = torch.tensor([0, 1, 2, 3])
-    batch = {
-        "segments": torch.eye(8)[labels].reshape(4, 1, 1, 8, 1).expand(4, 5, 1, 8, 3),  # a window shows its label
-        "audio_mask": torch.tensor([[0.0, 1, 1, 0, 1]]).repeat(4, 1) * torch.tensor([[1.0], [1], [0], [1]]),
-    }
-    blended = mixup(batch, labels, rng, generator)
-    for slot in range(5):
-        torch.testing.assert_close(blended["segments"][:, slot, 0, :, 0], blended["target"])
-    torch.testing.assert_close(blended["target"].sum(1), torch.ones(4))
-    assert not blended["audio_mask"][2].any()
-    assert (blended["audio_mask"] <= batch["audio_mask"]).all()
+def test_predictions_are_those_of_the_figures(trained):
+    folder, results = trained
+    found = read_predictions(folder / FILE)
+    assert (found.side, set(found.subjects.tolist())) == ("test", set(RECIPE.split.held_out))
+    for name, probs in found.probs.items():
+        assert figures_of_merit(temper(probs, found.temperatures[name]), found.labels) == pytest.approx(results[name])
+
+
+@pytest.mark.parametrize(
+    ("modality", "outputs"), [("visual", ["fer2013_private_test"]), ("audio", ["probs_clip", "probs_audio"])]
+)
+def test_one_modality_is_trained_alone(data, trained, tmp_path, modality, outputs):
+    for cache in trained[0].glob("fer2013-*.npz"):
+        (tmp_path / cache.name).hardlink_to(cache)
+    network = replace(RECIPE.network, modalities=(modality,))
+    results = MrpnTraining(replace(RECIPE, network=network), data, tmp_path).run()
+    assert list(results) == outputs
+    found = read_predictions(tmp_path / FILE)
+    for name, probs in found.probs.items():
+        expected = results.get(name, results.get("fer2013_private_test"))
+        assert figures_of_merit(probs, found.labels) == pytest.approx(expected)
+
+
+def test_without_actors_to_test_on_those_to_validate_on_are_measured(data, tmp_path):
+    rest, measured = RAVDESS_ACTORS[5:], RAVDESS_ACTORS[:5]
+    recipe = replace(RECIPE, split=Split(rest, measured), network=replace(RECIPE.network, modalities=("audio",)))
+    MrpnTraining(recipe, data, tmp_path).run()
+    found = read_predictions(tmp_path / FILE)
+    assert (found.side, set(found.subjects.tolist()), found.temperatures) == ("validation", set(measured), {})

@@ -1,0 +1,348 @@
+"""The stages in which the default bundle's MRPN is trained, each on what it needs and resumable.
+
+Faces alone (FER2013), voices alone in whole clips, then in the runtime's segments (RAVDESS), then both (composite).
+Each stage sees what a car does to pictures and sound: `training.augment` draws it anew for each use.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bundle.features import AudioSpec, VideoSpec, WindowSpec
+from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
+from corpora.composite import (
+    FacePool,
+    Specs,
+    Window,
+    audio_slots,
+    composite_window,
+    composite_windows,
+    stack_windows,
+)  # fmt: skip
+from corpora.fer2013 import Fer2013, Usage, aligned_fer2013
+from corpora.folds import DeploymentSplit, Split, deployment_split
+from corpora.ravdess import Speech, read_ravdess
+from networks.mrpn import Mrpn, MrpnConfig, encode_valid
+from perception.mediapipe_face import MediaPipeFaceDetector
+from training.augment import (
+    FaceJitter,
+    center_faces,
+    change_speech,
+    disturb_faces,
+    disturb_speech,
+    jitter_faces,
+    mask_spectrograms,
+    mixup,
+    random_gaps,
+    spoil_face,
+    spoil_speech,
+)  # fmt: skip
+from training.evaluate import Ints, Probs, figures_of_merit
+from training.fit import FitConfig, fit
+from training.losses import multi_term_loss
+
+LABEL_SMOOTHING = 0.1
+FER_POOL_FRACTION = 0.15  # of Training, kept from the visual encoder for the fused stage's faces
+FACE_REPEATS = 8  # slots that show the same image in training: five images of a window are encoded, not forty
+DRAWS = 3  # faces with which each clip is evaluated
+FACES_PER_BATCH, CLIPS_PER_BATCH = 128, 32
+WHOLE_CLIP_S = 3.0
+"""Of a clip's 3 to 5 s all but silence fits into so much; what is longer is cropped."""
+CROPS = 5
+"""Of a whole clip, spread over it, whose probabilities are averaged."""
+
+
+@dataclass(frozen=True)
+class MrpnRecipe:
+    """What to train, and on whom; the defaults make the default bundle's network.
+
+    visual, clips, audio, fused : of the four stages; of each the last epoch is kept, so no validation subject chooses.
+    """
+
+    split: DeploymentSplit | Split = field(default_factory=lambda: deployment_split(0))
+    seed: int = 0
+    network: MrpnConfig = field(default_factory=MrpnConfig)
+    visual: FitConfig = FitConfig(epochs=24, lr=4e-3, weight_decay=5e-2, keep="last")  # noqa: RUF009 (immutable)
+    clips: FitConfig = FitConfig(epochs=80, lr=3e-3, weight_decay=1e-1, keep="last")  # noqa: RUF009
+    audio: FitConfig = FitConfig(epochs=15, lr=1e-3, weight_decay=1e-1, keep="last")  # noqa: RUF009
+    fused: FitConfig = FitConfig(epochs=12, lr=1e-3, weight_decay=5e-2, keep="last")  # noqa: RUF009
+    specs: Specs = field(default_factory=lambda: (AudioSpec(), VideoSpec(), WindowSpec()))
+
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """Actors whose figures are reported: those to test on or, where there are none, to validate on."""
+        return self.split.test or self.split.validation
+
+
+class MrpnStages:
+    """The stages of `model`, on the corpora in `data`; checkpoints, metrics and caches go to `folder`."""
+
+    def __init__(self, recipe: MrpnRecipe, model: Mrpn, data: Path, folder: Path) -> None:
+        self.recipe, self.model, self.data, self.folder = recipe, model, data, folder
+        self.encoders = {name: modality.encoder for name, modality in model.modalities.items()}
+
+    def train_visual(self) -> tuple[Probs, Ints]:
+        """Train the visual encoder as a classifier of FER2013; returns what it says of PrivateTest, and the labels."""
+        recipe, modality, video = self.recipe, self.model.modalities["visual"], self.recipe.specs[1]
+        classifier = nn.Sequential(
+            modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, len(FER2013_LABELS))
+        )
+        classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        faces = self.faces("Training")
+        own = ~self._in_pool
+        crops, labels = faces.images[own], torch.from_numpy(faces.labels[own])
+        steps = len(crops) // FACES_PER_BATCH
+
+        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
+            rng, generator = np.random.default_rng((recipe.seed, 2, epoch)), self._generator(epoch)
+            order = torch.randperm(len(crops), generator=generator)[: steps * FACES_PER_BATCH]
+            for chosen in order.split(FACES_PER_BATCH):
+                disturbed = torch.from_numpy(disturb_faces(crops[chosen], rng))
+                batch = {"faces": jitter_faces(disturbed, video, FaceJitter(), generator)}
+                yield mixup(batch, labels[chosen], len(FER2013_LABELS), rng)
+
+        def loss_of(batch: dict[str, Tensor]) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = classifier(batch["faces"].contiguous(memory_format=torch.channels_last))
+            return F.cross_entropy(logits.float(), batch["target"], label_smoothing=LABEL_SMOOTHING)
+
+        def predict(usage: Usage) -> tuple[Probs, Ints]:
+            inputs = center_faces(torch.from_numpy(self.faces(usage).images), video)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            probs = torch.cat([classifier(part).softmax(1) for part in inputs.split(512)])
+            return {"probs_visual": probs.numpy()}, self.faces(usage).labels
+
+        fit(
+            "visual", classifier, classifier.parameters(), batches, steps, loss_of,
+            lambda: _figures(*predict("PublicTest")), recipe.visual, recipe.seed, self.folder,
+        )  # fmt: skip
+        with torch.inference_mode():
+            return predict("PrivateTest")
+
+    def train_clips(self) -> tuple[Probs, Ints]:
+        """Train the audio encoder as a classifier of whole clips, far cheaper than their overlapping segments.
+
+        Returns what it says of the measured actors' clips, and the labels.
+        """
+        recipe, modality, audio = self.recipe, self.model.modalities["audio"], whole_clip(self.recipe.specs[0])
+        classifier = nn.Sequential(
+            modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, len(RAVDESS_LABELS))
+        )
+        classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        train = self.speech(recipe.split.train)
+        steps = len(train) // CLIPS_PER_BATCH
+
+        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
+            rng, generator = np.random.default_rng((recipe.seed, 3, epoch)), self._generator(epoch)
+            for chosen in _shuffled(train, rng, steps):
+                segments = np.stack([_whole(_changed(clip.wave, rng), audio, rng.random()) for clip in chosen])
+                batch = {"segments": torch.from_numpy(segments)[:, None]}
+                mask_spectrograms(batch["segments"], generator)
+                yield mixup(batch, _labels(chosen), len(RAVDESS_LABELS), rng)
+
+        def loss_of(batch: dict[str, Tensor]) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = classifier(batch["segments"][:, 0].contiguous(memory_format=torch.channels_last))
+            return F.cross_entropy(logits.float(), batch["target"], label_smoothing=LABEL_SMOOTHING)
+
+        def predict(actors: Sequence[int]) -> tuple[Probs, Ints]:
+            probs = []
+            for clip in self.speech(actors):
+                crops = np.stack([_whole(clip.wave, audio, place) for place in np.linspace(0, 1, CROPS)])
+                probs.append(classifier(torch.from_numpy(crops)).softmax(1).mean(0))
+            return {"probs_clip": torch.stack(probs).numpy()}, _labels(self.speech(actors)).numpy()
+
+        fit(
+            "clips", classifier, classifier.parameters(), batches, steps, loss_of,
+            lambda: _figures(*predict(recipe.split.validation)), recipe.clips, recipe.seed, self.folder,
+        )  # fmt: skip
+        with torch.inference_mode():
+            return predict(recipe.measured)
+
+    def train_audio(self) -> Mapping[str, float]:
+        """Train the audio encoder, aggregator and branch on segments; returns figures on the validation actors."""
+        recipe, model, (audio, _, window) = self.recipe, self.model, self.recipe.specs
+        train, validation = self.speech(recipe.split.train), self.speech(recipe.split.validation)
+        steps = len(train) // CLIPS_PER_BATCH
+        batch_of_validation = _audio_batch([audio_slots(clip.wave, audio, window) for clip in validation])
+
+        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
+            rng, generator = np.random.default_rng((recipe.seed, epoch)), self._generator(epoch)
+            for chosen in _shuffled(train, rng, steps):
+                batch = _audio_batch([audio_slots(_changed(clip.wave, rng), audio, window) for clip in chosen])
+                mask_spectrograms(batch["segments"], generator)
+                batch["audio_mask"] *= random_gaps(batch["audio_mask"].shape, generator)
+                yield mixup(batch, _labels(chosen), len(RAVDESS_LABELS), rng)
+
+        def loss_of(batch: dict[str, Tensor]) -> Tensor:
+            logits = model.branch_logits("audio", batch)
+            return F.cross_entropy(logits, batch["target"], label_smoothing=LABEL_SMOOTHING)
+
+        def validate() -> dict[str, float]:
+            probs = model.branch_logits("audio", batch_of_validation).softmax(1)
+            return figures_of_merit(probs.numpy(), _labels(validation).numpy())
+
+        head = model.head
+        parameters = [
+            *self.encoders["audio"].parameters(), *head.aggregator["audio"].parameters(),
+            *head.feature_norm["audio"].parameters(), *head.branch["audio"].parameters(),
+        ]  # fmt: skip
+        return fit(
+            "audio", model, parameters, batches, steps, loss_of, validate, recipe.audio, recipe.seed, self.folder
+        )
+
+    def train_fused(self) -> Mapping[str, float]:
+        """Train the whole N2 with the multi-term loss on the composite; the visual encoder stays as FER2013 left it.
+
+        Now and then a face or a voice is there and says nothing: the fusion learns to leave it.
+        """
+        recipe, model = self.recipe, self.model
+        train, pool = self.speech(recipe.split.train), self.pool("Training")
+        validation = self.windows(recipe.split.validation, "PublicTest")
+        steps = len(train) // CLIPS_PER_BATCH
+        distinct = recipe.specs[2].image_slots // FACE_REPEATS
+        visual, audio = self.encoders["visual"], self.encoders["audio"]
+        visual.requires_grad_(False)
+
+        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
+            rng, generator = np.random.default_rng((recipe.seed, 1, epoch)), self._generator(epoch)
+            disturbed = pool.through(lambda crop: spoil_face(disturb_faces(crop[None], rng), rng)[0])
+            for chosen in _shuffled(train, rng, steps):
+                heard = [replace(clip, wave=spoil_speech(_changed(clip.wave, rng), rng)) for clip in chosen]
+                batch = _tensors([composite_window(clip, disturbed, recipe.specs, rng, distinct) for clip in heard])
+                mask_spectrograms(batch["segments"], generator)
+                for mask in ("audio_mask", "visual_mask"):
+                    batch[mask] *= random_gaps(batch[mask].shape, generator)
+                yield batch
+
+        def loss_of(batch: dict[str, Tensor]) -> Tensor:
+            visual.eval()  # frozen: its normalisation too
+            faces = batch["faces"][:, ::FACE_REPEATS]  # (B, distinct, 1, H, W)
+            seen = encode_valid(visual, faces, torch.ones(faces.shape[:2]))
+            seen = seen.repeat_interleave(FACE_REPEATS, 1) * batch["visual_mask"].unsqueeze(2)
+            heard = encode_valid(audio, batch["segments"], batch["audio_mask"])
+            logits = model.head(seen, batch["visual_mask"], heard, batch["audio_mask"])
+            return multi_term_loss(logits, batch["label"], LABEL_SMOOTHING)
+
+        def validate() -> dict[str, float]:
+            probs, labels = predict(model, validation)
+            return figures_of_merit(probs["probs_fused"], labels)
+
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return fit("fused", model, trained, batches, steps, loss_of, validate, recipe.fused, recipe.seed, self.folder)
+
+    def predict_audio(self, actors: Sequence[int]) -> tuple[Probs, Ints]:
+        """What the audio branch alone says of the actors' clips, and the labels."""
+        audio, _, window = self.recipe.specs
+        clips = self.speech(actors)
+        self.model.eval()
+        with torch.inference_mode():
+            logits = [
+                self.model.branch_logits("audio", _audio_batch([audio_slots(clip.wave, audio, window)]))
+                for clip in clips
+            ]
+        return {"probs_audio": torch.cat(logits).softmax(1).numpy()}, _labels(clips).numpy()
+
+    def faces(self, usage: Usage) -> Fer2013:
+        """Aligned FER2013 faces, made once."""
+        if usage not in self._faces:
+            path, video = self.data / "fer2013.zip", self.recipe.specs[1]
+            self._faces[usage] = aligned_fer2013(path, usage, video, MediaPipeFaceDetector().detect, self.folder)
+        return self._faces[usage]
+
+    def pool(self, usage: Usage) -> FacePool:
+        """Faces to deal to actors; of Training, those that the visual encoder was not trained on."""
+        faces = self.faces(usage)
+        if usage == "Training":
+            faces = Fer2013(faces.images[self._in_pool], faces.labels[self._in_pool])
+        return FacePool(faces, self.recipe.seed)
+
+    def speech(self, actors: Sequence[int]) -> list[Speech]:
+        """The actors' clips, read once."""
+        key = tuple(actors)
+        if key not in self._speech:
+            self._speech[key] = read_ravdess(self.data / "ravdess-speech-16k", actors)
+        return self._speech[key]
+
+    def windows(self, actors: Sequence[int], usage: Usage) -> list[Window]:
+        """Composite windows on which the actors are evaluated: `DRAWS` of each clip, one after another."""
+        speech, pool = self.speech(actors), self.pool(usage)
+        return [*composite_windows(speech, pool, self.recipe.specs, self.recipe.seed, DRAWS)]
+
+    @cached_property
+    def _faces(self) -> dict[Usage, Fer2013]:
+        return {}
+
+    @cached_property
+    def _speech(self) -> dict[tuple[int, ...], list[Speech]]:
+        return {}
+
+    @cached_property
+    def _in_pool(self) -> npt.NDArray[np.bool_]:
+        """Which of FER2013's training faces the fused stage gets; none where there is no such stage."""
+        share = FER_POOL_FRACTION if len(self.encoders) > 1 else 0.0
+        return np.random.default_rng(self.recipe.seed).random(len(self.faces("Training").labels)) < share
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
+
+
+def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[Probs, Ints]:
+    """Untempered probabilities [shape=(n, labels)] of each output, and the labels."""
+    parts: dict[str, list[npt.NDArray[np.float32]]] = {}
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(windows), CLIPS_PER_BATCH):
+            for name, logits in model(_tensors(windows[start : start + CLIPS_PER_BATCH])).items():
+                parts.setdefault(name, []).append(logits.softmax(1).numpy())
+    probs = {name: np.concatenate(rows) for name, rows in parts.items()}
+    return probs, np.array([window.label for window in windows])
+
+
+def whole_clip(audio: AudioSpec) -> AudioSpec:
+    """`audio`, but a single segment of `WHOLE_CLIP_S`, standardised by itself."""
+    return replace(audio, segment_s=WHOLE_CLIP_S, step_s=WHOLE_CLIP_S, statistics_s=WHOLE_CLIP_S)
+
+
+def _whole(wave: npt.NDArray[np.int16], audio: AudioSpec, place: float) -> npt.NDArray[np.float32]:
+    """The one segment of `whole_clip` from `place`, 0..1, of the wave, or of the silence around it [(1, mels, n)]."""
+    spare = len(wave) - audio.segment_samples
+    before = round(max(0, -spare) * place)
+    wave = np.pad(wave, (before, max(0, -spare) - before))[round(max(0, spare) * place) :][: audio.segment_samples]
+    return audio_slots(wave, audio, WindowSpec(window_s=WHOLE_CLIP_S, step_s=WHOLE_CLIP_S))[0][0]
+
+
+def _changed(wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    return disturb_speech(change_speech(wave, rng), rng)
+
+
+def _figures(probs: Probs, labels: Ints) -> dict[str, float]:
+    """Of the only output."""
+    (only,) = probs.values()
+    return figures_of_merit(only, labels)
+
+
+def _labels(clips: Sequence[Speech]) -> Tensor:
+    return torch.tensor([clip.label for clip in clips])
+
+
+def _shuffled(clips: Sequence[Speech], rng: np.random.Generator, steps: int) -> Iterator[list[Speech]]:
+    order = rng.permutation(len(clips))
+    for step in range(steps):
+        yield [clips[i] for i in order[step * CLIPS_PER_BATCH : (step + 1) * CLIPS_PER_BATCH]]
+
+
+def _tensors(windows: Sequence[Window]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in stack_windows(windows).items()}
+
+
+def _audio_batch(windows: Sequence[tuple[npt.NDArray, npt.NDArray]]) -> dict[str, Tensor]:
+    segments, masks = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*windows, strict=True))
+    return {"segments": segments, "audio_mask": masks}
