@@ -1,11 +1,9 @@
 """High-pass filter of a stream: a Butterworth filter of order 4, the same however the audio is cut into chunks."""
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from kernels.samples import INT16, check_samples
 
@@ -59,7 +57,10 @@ class HighPass:
         check_samples(chunk, "chunk")
         if self._sections is None:
             return chunk
-        filtered = _filtered(chunk.astype(np.float64), self._sections, self._state)
+        from kernels.high_pass_cpu import filter_in_place  # Numba takes a while to import
+
+        filtered = chunk.astype(np.float64)
+        filter_in_place(filtered, self._sections, self._state)
         if chunk.dtype == INT16:
             filtered = np.rint(filtered).clip(-32_768, 32_767)
         return filtered.astype(chunk.dtype)
@@ -78,19 +79,3 @@ def _sections(cutoff_hz: float, sample_rate: int) -> npt.NDArray[np.float64]:
         scale = 1 / (1 + tangent / quality + tangent**2)
         rows.append((-2, 1, 2 * (tangent**2 - 1) * scale, (1 - tangent / quality + tangent**2) * scale, scale))
     return np.array(rows, np.float64)
-
-
-@njit(cache=True, nogil=True)  # not fastmath: where a chunk ends must not change a rounding
-def _filtered(wave: Any, sections: Any, state: Any) -> Any:
-    """`wave` through both sections, in place; `state` holds what each remembers (transposed direct form II)."""
-    for section in range(len(sections)):
-        b1, b2, a1, a2, gain = sections[section]
-        first, second = state[section]
-        for index in range(len(wave)):
-            sample = gain * wave[index]
-            filtered = sample + first
-            first = b1 * sample - a1 * filtered + second
-            second = b2 * sample - a2 * filtered
-            wave[index] = filtered
-        state[section] = first, second
-    return wave

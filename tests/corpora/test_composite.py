@@ -19,7 +19,7 @@ from corpora.composite import (
 from corpora.fer2013 import MARGIN_PX, Fer2013
 from corpora.folds import RAVDESS_ACTORS
 from corpora.ravdess import Speech
-from kernels import spectrogram_segments
+from kernels import high_pass, spectrogram_segments
 
 AUDIO, VIDEO, WINDOW = SPECS = AudioSpec(), VideoSpec(), WindowSpec()
 SIZE = VIDEO.size_px + 2 * MARGIN_PX
@@ -66,6 +66,14 @@ def test_the_seed_decides_who_gets_which_face():
     assert hands[0] != hands[2]
 
 
+def test_a_pool_may_change_what_it_deals_and_leaves_the_other_pool_alone():
+    pool = FacePool(numbered_faces(), 0)
+    inverted = pool.through(lambda crop: 255 - crop)
+    for label in range(8):
+        drawn, changed = (each.draw(label, 3, np.random.default_rng(label)) for each in (pool, inverted))
+        np.testing.assert_array_equal(changed, 255 - drawn)
+
+
 def test_fewer_faces_than_actors_are_refused():
     with pytest.raises(InputError, match=r"23 angry faces; expected 24 or more"):
         FacePool(numbered_faces(23), 0)
@@ -109,7 +117,8 @@ def test_fewer_images_are_held_for_as_long_as_it_takes():
 def test_audio_slots_hold_the_newest_segments(seconds):
     clip = speech(seconds)
     segments, mask = audio_slots(clip.wave, AUDIO, WINDOW)
-    expected = spectrogram_segments(clip.wave, **AUDIO.stream_options())[-16:]
+    expected = spectrogram_segments(high_pass(clip.wave, 200.0), **AUDIO.stream_options())[-16:]
+    assert AUDIO.highpass_hz == 200.0
     assert segments.shape == (16, *AUDIO.shape)
     assert mask.tolist() == [0] * (16 - len(expected)) + [1] * len(expected)
     np.testing.assert_array_equal(segments[16 - len(expected) :, 0], expected)

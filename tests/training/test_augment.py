@@ -12,10 +12,15 @@ from training.augment import (
     FaceJitter,
     center_faces,
     change_speech,
+    disturb_faces,
+    disturb_speech,
     jitter_faces,
     mask_spectrograms,
+    mixup,
     random_gaps,
     slice_clip,
+    spoil_face,
+    spoil_speech,
 )
 
 SPEC = VideoSpec()
@@ -243,3 +248,45 @@ def test_mixup_blends_windows_and_their_labels_alike():
     torch.testing.assert_close(blended["target"].sum(1), torch.ones(4))
     assert not blended["audio_mask"][2].any()
     assert (blended["audio_mask"] <= batch["audio_mask"]).all()
+
+
+def test_most_faces_stay_and_others_lose_light_or_detail():
+    images = crops(400).numpy()
+    before = images.copy()
+    found = disturb_faces(images, np.random.default_rng(0))
+    np.testing.assert_array_equal(images, before)
+    assert (found.shape, found.dtype) == (images.shape, images.dtype)
+    same = (found == images).all((1, 2))
+    assert 0.5 < same.mean() < 0.7
+    darker = found.mean((1, 2)) < 0.6 * images.mean((1, 2))
+    smoother = found.std((1, 2)) < 0.6 * images.std((1, 2))
+    assert 0.1 < darker.mean() < 0.2
+    assert 0.1 < (smoother & ~darker).mean() < 0.2
+    assert 0.05 < (~same & ~darker & ~smoother).mean() < 0.15  # covered in part
+
+
+def test_a_spoiled_face_says_nothing():
+    images = crops(300).numpy()
+    rng = np.random.default_rng(0)
+    found = np.concatenate([spoil_face(image[None], rng) for image in images])
+    spoiled = (found != images).any((1, 2))
+    assert 0.05 < spoiled.mean() < 0.15
+    for before, after in zip(images[spoiled], found[spoiled], strict=True):
+        assert abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]) < 0.2
+
+
+def test_some_speech_is_left_as_it_is_and_some_is_not():
+    wave = speech()
+    found = [disturb_speech(wave, np.random.default_rng(seed)) for seed in range(200)]
+    assert {(heard.shape, heard.dtype) for heard in found} == {(wave.shape, wave.dtype)}
+    same = np.mean([np.array_equal(heard, wave) for heard in found])
+    assert 0.25 < same < 0.5
+
+
+def test_spoiled_speech_is_drowned():
+    wave, rng = speech(4_000), np.random.default_rng(0)
+    found = [spoil_speech(wave, rng) for _ in range(1_000)]
+    drowned = [heard for heard in found if not np.array_equal(heard, wave)]
+    assert 0.08 < len(drowned) / len(found) < 0.12
+    for heard in drowned:
+        assert abs(np.corrcoef(wave, heard)[0, 1]) < 0.15
