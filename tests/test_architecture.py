@@ -46,7 +46,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "numba_cuda": {"kernels/cuda.py"},
     "cuda": {"kernels/cuda_tick.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
-    "matplotlib": {"training/robustness.py"},
+    "matplotlib": {"training/robustness.py", "training/pooled_figures.py"},
     "statsmodels": {"training/significance.py"},
     "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
     "cv2": {
