@@ -9,7 +9,7 @@ from typing import Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError, InputError
 
-CORPORA = "composite", "ravdess", "crema-d"
+CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--corpus", choices=CORPORA, default=CORPORA[0],
         help="composite: RAVDESS voices and FER2013 faces, of ravdess-speech-16k/ and fer2013.zip; "
-        "ravdess, crema-d: audio-video clips below --data (default: %(default)s)",
+        "ravdess, crema-d: audio-video clips below --data; ravdess-speech: its sound alone, for what needs no face "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--data", type=Path, help="folder of the corpus")
     parser.add_argument("--output", type=Path, help="folder for checkpoints, metrics and caches")

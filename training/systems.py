@@ -12,6 +12,7 @@ from networks.systems import SYSTEMS, variant_config
 from training.attention_fusion import AttentionFusionRecipe
 from training.clip_sources import CLIP_SOURCES, Wanted
 from training.clips import ClipTraining
+from training.cnn14 import Cnn14Recipe
 from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
 from training.mrpn import MrpnRecipe, MrpnTraining
@@ -66,6 +67,8 @@ def train(request: Request) -> Mapping[str, Any]:
     split = _split(source.protocols, protocol, request.fold)
     if (request.system, variant) == ("mrpn", "slim"):
         return MrpnTraining(_slim_recipe(request), request.data, request.output).run()
+    if not source.faces:
+        _check_needs_no_faces(request, variant, config)
     recipe = _recipe(request, config, source.labels)
     clips = source.open(
         Wanted(request.data, request.output, split, recipe.faces, request.seed, request.on_error)
@@ -102,6 +105,17 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
     return recipe
 
 
+def _check_needs_no_faces(request: Request, variant: str, config: Any) -> None:
+    seen = NEEDS_FACES[request.system]
+    if seen(config) and not request.options.get("audio_only"):
+        known = [f"--variant {name}" for name, each in SYSTEMS[request.system].variants.items() if not seen(each)]
+        known += ["--set audio_only=true"] if "audio_only" in RECIPES[request.system][1] else []
+        raise ArgumentError(
+            f"{request.system} {variant} needs faces, and {request.corpus} has none; expected {' or '.join(known)}, or "
+            "a corpus with faces."
+        )
+
+
 def _mrpn(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     if config.fusion == "n0-late":
         return PaperMrpnRecipe(config, labels, branches=weights, **options)
@@ -114,6 +128,13 @@ def _attention_fusion(config: Any, labels: Sequence[str], weights: Weights) -> R
 
 def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     network = replace(config, labels=len(labels), stn_labels=options.pop("stn_labels", len(labels)))
+    if options.pop("audio_only", False):
+        wrong = sorted((options.keys() | weights.keys()) - {"frozen_blocks", "speech_only", "audio"})
+        if wrong:
+            raise ArgumentError(
+                f"audio_only leaves no use for {', '.join(wrong)}; expected frozen_blocks, speech_only."
+            )
+        return Cnn14Recipe(network, cnn14=weights.get("audio"), **options)
     return TransferRecipe(network, cnn14=weights.get("audio"), stn=weights.get("visual"), **options)
 
 
@@ -128,13 +149,28 @@ RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {
     "attention-fusion": (_attention_fusion, {}),
     "transfer": (
         _transfer,
-        {"fine_tune": bool, "stn_labels": int, "frozen_blocks": int, "speech_only": bool, "in_stages": bool},
+        {
+            "fine_tune": bool,
+            "stn_labels": int,
+            "frozen_blocks": int,
+            "speech_only": bool,
+            "in_stages": bool,
+            "audio_only": bool,
+        },
     ),
     "fercnn": (_fercnn, {}),
 }
 """By system: what makes its recipe of a configuration, labels and weights; and its further options, which the recipe
 explains.
 """
+
+NEEDS_FACES: Mapping[str, Callable[[Any], bool]] = {
+    "mrpn": lambda config: "visual" in config.modalities,
+    "attention-fusion": lambda config: "visual" in config.modalities,
+    "transfer": lambda config: True,
+    "fercnn": lambda config: config.video_features > 0,
+}
+"""By system: whether a configuration of it does."""
 
 
 def _split(protocols: Sequence[str], protocol: str, fold: int) -> Split | DeploymentSplit:
