@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,15 @@ CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    _, rest = _sweep_parser().parse_known_args(arguments)
     try:
         if options.list:
             systems = _systems()
             print(json.dumps(systems, indent=2) if options.json else _table(systems))
+        elif options.folds is not None:
+            found = _sweep(options, rest)
+            print(json.dumps(found, indent=2))
+            return 1 if found["failed"] else 0
         else:
             print(json.dumps(_train(options), indent=2))
     except (EdgeEmotionError, OSError) as error:
@@ -33,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-train",
         description="Train a network; run it again to resume. Figures on the held-out subjects go to stdout as JSON.",
+        parents=[_sweep_parser()],
+        allow_abbrev=False,
     )
     parser.add_argument("--list", action="store_true", help="show every system, its parts and its variants, and exit")
     parser.add_argument("--json", action="store_true", help="with --list: as JSON")
@@ -46,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, help="folder of the corpus")
     parser.add_argument("--output", type=Path, help="folder for checkpoints, metrics and caches")
+    parser.add_argument("--cache", type=Path, help="folder for what is made of the corpus (default: --output)")
     parser.add_argument("--protocol", help="how subjects are split (default: the corpus's first)")
     parser.add_argument("--fold", type=_natural, default=0, help="of the protocol (default: %(default)s)")
     parser.add_argument(
@@ -75,6 +84,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
     parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda (default: %(default)s)")
     return parser
+
+
+def _sweep_parser() -> argparse.ArgumentParser:
+    """What makes a sweep; the rest of the command line is each fold's."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    sweep = parser.add_argument_group("several folds, each in OUTPUT/fold-N; run it again to resume")
+    sweep.add_argument(
+        "--folds", type=_folds, metavar="all|N,N...", help="which; {fold} in other options becomes the number"
+    )
+    sweep.add_argument("--jobs", type=_positive, help="folds at a time (default: as many as processors)")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs them: tcp://HOST:PORT")
+    return parser
+
+
+def _folds(text: str) -> list[int]:
+    """Numbers between commas; none for all."""
+    return [] if text == "all" else [_natural(number) for number in text.split(",")]
 
 
 def _natural(text: str) -> int:
@@ -133,12 +159,34 @@ def _table(systems: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _train(options: argparse.Namespace) -> Mapping[str, Any]:
+def _check_folders(options: argparse.Namespace) -> None:
     for name in ("data", "output"):
         if getattr(options, name) is None:
             raise ArgumentError(f"--{name} is missing; expected a folder. See edge-train --help.")
     if not options.data.is_dir():
         raise InputError(f"--data {options.data} is not a folder; expected one that holds the corpus.")
+
+
+def _sweep(options: argparse.Namespace, rest: list[str]) -> Mapping[str, Any]:
+    """Train folds with what the command line says besides."""
+    _check_folders(options)
+    from training.sweep import train_folds
+    from training.systems import count_folds
+
+    count = count_folds(options.corpus, options.protocol)
+    folds = options.folds or range(count)
+    if max(folds) >= count:
+        raise ArgumentError(f"--folds names {max(folds)}; expected 0..{count - 1}.")
+    threads = options.threads or 1
+    jobs = options.jobs or max(1, (os.cpu_count() or 1) // threads)
+    absolute = [*rest, "--data", str(options.data.resolve())]
+    return train_folds(
+        absolute, folds, options.output.resolve(), jobs=jobs, threads=threads, scheduler=options.scheduler
+    )  # fmt: skip
+
+
+def _train(options: argparse.Namespace) -> Mapping[str, Any]:
+    _check_folders(options)
     import torch
 
     from training.systems import Request, train

@@ -29,7 +29,7 @@ class Request:
 
     weights : published ones to start from, by part. options : of the recipe, by name. keep, precision : of
     `training.fit.FitConfig`; without patience where the last epoch is kept. on_error : what to do about films that
-    cannot be read.
+    cannot be read. cache : for what is made of the corpus, where trainings are to share it (default: the output).
     """
 
     data: Path
@@ -46,6 +46,7 @@ class Request:
     keep: Keep = "best"
     precision: Precision = "float32"
     on_error: OnError = "refuse"
+    cache: Path | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -70,9 +71,8 @@ def train(request: Request) -> Mapping[str, Any]:
     if not source.faces:
         _check_needs_no_faces(request, variant, config)
     recipe = _recipe(request, config, source.labels)
-    clips = source.open(
-        Wanted(request.data, request.output, split, recipe.faces, request.seed, request.on_error)
-    )  # fmt: skip
+    cache = request.cache or request.output
+    clips = source.open(Wanted(request.data, cache, split, recipe.faces, request.seed, request.on_error))
     return ClipTraining(
         request.system, variant, recipe, split, clips, request.output, source.labels, recipe.specs, request.seed,
         request.device, request.corpus, protocol,
@@ -82,7 +82,7 @@ def train(request: Request) -> Mapping[str, Any]:
 def _slim_recipe(request: Request) -> MrpnRecipe:
     allowed = Request(
         request.data, request.output, variant=request.variant, protocol=request.protocol, fold=request.fold,
-        seed=request.seed,
+        cache=request.cache, seed=request.seed,
     )  # fmt: skip
     if request != allowed or request.protocol not in (None, "deployment-ravdess"):
         raise ArgumentError(
@@ -171,6 +171,19 @@ NEEDS_FACES: Mapping[str, Callable[[Any], bool]] = {
     "fercnn": lambda config: config.video_features > 0,
 }
 """By system: whether a configuration of it does."""
+
+
+def count_folds(corpus: str, protocol: str | None) -> int:
+    """Folds of a protocol, or of the corpus's usual one.
+
+    Raises
+    ------
+    ArgumentError : it has no such protocol.
+    """
+    protocols = CLIP_SOURCES[corpus].protocols
+    protocol = protocol or protocols[0]
+    _split(protocols, protocol, 0)
+    return len(PROTOCOLS[protocol])
 
 
 def _split(protocols: Sequence[str], protocol: str, fold: int) -> Split | DeploymentSplit:
