@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(found, indent=2))
             return 1 if found["failed"] else 0
         else:
-            print(json.dumps(_train(options), indent=2))
+            results = _train(options)
+            if results is not None:
+                print(json.dumps(results, indent=2))
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-train: {error}", file=sys.stderr)
         return 2 if isinstance(error, ArgumentError) else 1
@@ -82,7 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
-    parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="of PyTorch, such as cuda; with torchrun each process has its own (default: cpu)",
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="refuse what a GPU computes in another order each time"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write OUTPUT/tensorboard, besides the tables")
     return parser
 
 
@@ -185,17 +195,25 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> Mapping[str, Any]:
     )  # fmt: skip
 
 
-def _train(options: argparse.Namespace) -> Mapping[str, Any]:
+def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
+    """Figures; None in all but the first of the processes that torchrun started."""
     _check_folders(options)
     import torch
 
+    from training.ranks import joined, rank
     from training.systems import Request, train
 
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # as PyTorch's documentation of the next line asks for
+        torch.use_deterministic_algorithms(True)
     options.output.mkdir(parents=True, exist_ok=True)
     chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
-    return train(Request(**chosen | {"weights": dict(options.weights), "options": dict(options.options)}))
+    chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
+    with joined(options.device) as device:
+        results = train(Request(**chosen | {"device": device}))
+        return results if rank() == 0 else None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
 from training.mrpn import MrpnRecipe, MrpnTraining
 from training.paper_mrpn import PaperMrpnRecipe
+from training.ranks import ranks
 from training.recipe import Recipe
 from training.transfer import TransferRecipe
 
@@ -49,6 +50,7 @@ class Request:
     cache: Path | None = None
     seed: int = 0
     device: str = "cpu"
+    tensorboard: bool = False
 
 
 def train(request: Request) -> Mapping[str, Any]:
@@ -67,6 +69,8 @@ def train(request: Request) -> Mapping[str, Any]:
     protocol = request.protocol or source.protocols[0]
     split = _split(source.protocols, protocol, request.fold)
     if (request.system, variant) == ("mrpn", "slim"):
+        if ranks() > 1:
+            raise ArgumentError(f"{ranks()} processes for the slim MRPN, which trains in one; expected no torchrun.")
         return MrpnTraining(_slim_recipe(request), request.data, request.output).run()
     if not source.faces:
         _check_needs_no_faces(request, variant, config)
@@ -75,7 +79,7 @@ def train(request: Request) -> Mapping[str, Any]:
     clips = source.open(Wanted(request.data, cache, split, recipe.faces, request.seed, request.on_error))
     return ClipTraining(
         request.system, variant, recipe, split, clips, request.output, source.labels, recipe.specs, request.seed,
-        request.device, request.corpus, protocol,
+        request.device, request.corpus, protocol, request.tensorboard,
     ).run()  # fmt: skip
 
 

@@ -156,6 +156,17 @@ def test_what_does_not_go_together_is_one_line_and_exit_code_two(options, messag
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--deterministic"]])
+def test_a_training_is_deterministic_on_request(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # to be restored
+    monkeypatch.setattr(training.systems, "train", lambda _: torch.are_deterministic_algorithms_enabled())
+    try:
+        assert main(["--data", str(tmp_path), "--output", str(tmp_path), *options]) == 0
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert json.loads(capsys.readouterr().out) is bool(options)
+
+
 def test_training_without_a_folder_is_refused(tmp_path, capsys):
     assert main(["--output", str(tmp_path)]) == 2
     assert "--data is missing" in capsys.readouterr().err

@@ -31,6 +31,7 @@ def test_a_fold_leaves_its_figures_and_its_log(tmp_path):
     assert len(json.loads((tmp_path / "results.json").read_text())) == len(SYSTEMS)
 
 
+@pytest.mark.slow
 def test_folds_are_trained_by_one_command_and_one_that_fails_is_named(data, tmp_path, capsys):
     (tmp_path / "fold-1").mkdir()
     (tmp_path / "fold-1" / "recipe.json").write_text("{}")  # of another training
@@ -47,6 +48,7 @@ def test_folds_are_trained_by_one_command_and_one_that_fails_is_named(data, tmp_
     assert set(read_predictions(tmp_path / "fold-0" / "predictions.npz").subjects.tolist()) == {2, 5, 14, 15, 16}
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_trains_folds_too(tmp_path):
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp://"}
