@@ -25,6 +25,8 @@ TRAIN = [
     "statsmodels>=0.14",
     "tqdm>=4.66",
 ]
+CLUSTER = ["distributed>=2024.8"]  # edge-train --scheduler
+TENSORBOARD = ["tensorboard>=2.17"]  # edge-train --tensorboard
 TEST = [
     "hypothesis>=6.100",
     "jsonschema>=4.20",
@@ -58,7 +60,13 @@ setup(
     ),
     package_data={"bundle": ["default/*"]},
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "cuda": CUDA, "dev": TRAIN + CUDA + TEST},
+    extras_require={
+        "train": TRAIN,
+        "cuda": CUDA,
+        "cluster": CLUSTER,
+        "tensorboard": TENSORBOARD,
+        "dev": TRAIN + CUDA + CLUSTER + TENSORBOARD + TEST,
+    },
     entry_points={
         "console_scripts": [
             "edge-run = edge.run:main",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bundle.errors import InputError
 from bundle.features import NS_PER_S, VideoSpec
+from corpora.cache import alone, kept_path, written_whole
 from corpora.composite import FacePool, face_track
 from corpora.ravdess import Speech
 from corpora.reading import ClipFile, OnError, read_each
@@ -142,22 +143,20 @@ class PreparedClips(Sequence[AvClip]):
 def prepare_av_clips(
     files: Sequence[ClipFile], faces: FaceFormat, detect: Detect, cache: Path, *, on_error: OnError = "refuse"
 ) -> PreparedClips:
-    """Read films once; `cache` keeps what was made of them, and it is found again.
+    """Read films once; `cache` keeps what was made of them: it is found again until the film or `faces` change.
 
     Raises
     ------
     InputError : as `read_av_clip`, unless skipped; none can be read.
     """
-    folder = cache / f"{faces.size_px}px-{faces.fps:g}fps"
-    folder.mkdir(parents=True, exist_ok=True)
 
     def prepared(file: ClipFile) -> Path:
-        path = folder / f"{file.path.stem}.npz"
+        path = kept_path(cache, file.path, faces, file.label, file.actor)
         if not path.exists():
             clip = read_av_clip(file, faces, detect)
-            partial = path.with_suffix(".partial.npz")
-            np.savez(partial, wave=clip.wave, images=clip.images, numbers=(clip.fps, clip.label, clip.subject))
-            partial.replace(path)  # an interrupted run leaves nothing half written
+            with written_whole(path) as partial:
+                np.savez(partial, wave=clip.wave, images=clip.images, numbers=(clip.fps, clip.label, clip.subject))
         return path
 
-    return PreparedClips(read_each("film", files, prepared, on_error))
+    with alone(cache):
+        return PreparedClips(read_each("film", files, prepared, on_error))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from bundle.errors import InputError
 from bundle.features import VideoSpec
 from bundle.labels import FER2013_LABELS
+from corpora.cache import alone, kept_path, written_whole
 from corpora.reading import OnError, complain
 from kernels import preprocess_faces
 from perception.face import Detect
@@ -163,22 +164,28 @@ def aligned_fer2013(
 
     Parameters
     ----------
-    cache : folder in which the result for this `spec` is kept, and found again; aligning all of FER2013 takes minutes.
+    cache : folder in which the result is kept, and found again for the same `path` and `spec`; aligning all of FER2013
+        takes minutes.
 
     Returns
     -------
     Images are crops with a margin of MARGIN_PX, uint8 gray [shape=(n, size, size)], size = spec.size_px + 2 MARGIN_PX.
     """
-    kept = cache and cache / f"fer2013-{usage}.npz"
-    if kept and kept.exists():
+    if cache is None:
+        return _align(Path(path), usage, spec, detect)
+    with alone(cache):
+        kept = kept_path(cache, Path(path), usage, spec)
+        if not kept.exists():
+            faces = _align(Path(path), usage, spec, detect)
+            with written_whole(kept) as partial:
+                np.savez_compressed(partial, crops=faces.images, labels=faces.labels)
         with np.load(kept) as arrays:
             return Fer2013(arrays["crops"], arrays["labels"])
+
+
+def _align(path: Path, usage: Usage, spec: VideoSpec, detect: Detect) -> Fer2013:
     faces = read_fer2013(path, usage)
     crops = np.stack([_aligned(face, spec, detect) for face in tqdm(faces.images, desc=f"align {usage}", leave=False)])
-    if kept:
-        partial = kept.with_suffix(".partial.npz")
-        np.savez_compressed(partial, crops=crops, labels=faces.labels)
-        partial.replace(kept)  # an interrupted run leaves nothing half written
     return Fer2013(crops, faces.labels)
 
 

@@ -32,10 +32,21 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     "kernels": {"numpy", "numba", "llvmlite", "numba_cuda", "cuda"},
     "corpora": {"numpy", "cv2", "tqdm"},
     "networks": {"torch"},
-    "training": {"numpy", "scipy", "torch", "tqdm", "soxr", "cv2", "sklearn", "statsmodels", "matplotlib"},
+    "training": {
+        "numpy",
+        "scipy",
+        "torch",
+        "tqdm",
+        "soxr",
+        "cv2",
+        "sklearn",
+        "statsmodels",
+        "matplotlib",
+        "distributed",
+    },
     "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
     "export": {"numpy", "torch", "onnx", "onnxsim"},
-}
+}  # fmt: skip
 
 LEAVES = {  # the one file that may import a device or engine library, wherever it lies
     "onnxruntime": {"perception/onnxrt.py", "calibration/ranges.py", "calibration/qdq.py"},
@@ -46,8 +57,9 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "numba_cuda": {"kernels/cuda.py"},
     "cuda": {"kernels/cuda_tick.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
-    "matplotlib": {"training/robustness.py"},
+    "matplotlib": {"training/robustness.py", "training/pooled_figures.py"},
     "statsmodels": {"training/significance.py"},
+    "distributed": {"training/sweep.py"},
     "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
     "cv2": {
         "edge/sources/camera.py",

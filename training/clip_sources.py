@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bundle.features import VideoSpec
 from bundle.labels import CREMA_D_LABELS, RAVDESS_LABELS
 from corpora.av_clip import AvClip, CompositeClips, FaceFormat, prepare_av_clips
@@ -35,11 +37,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A corpus. labels : in the order of `AvClip.label`. protocols : of `corpora.folds`, the usual one first."""
+    """A corpus.
+
+    labels : in the order of `AvClip.label`. protocols : of `corpora.folds`, the usual one first. faces : False where
+    its clips have none.
+    """
 
     labels: Sequence[str]
     protocols: Sequence[str]
     open: Callable[[Wanted], Clips]
+    faces: bool = True
 
 
 def _composite(wanted: Wanted) -> Clips:
@@ -51,6 +58,16 @@ def _composite(wanted: Wanted) -> Clips:
         faces = aligned_fer2013(data / "fer2013.zip", usage, VideoSpec(), detect, wanted.cache)
         speech = read_ravdess(data / "ravdess-speech-16k", subjects, on_error=wanted.on_error)
         return CompositeClips(speech, FacePool(faces, wanted.seed), wanted.faces, wanted.seed)
+
+    return clips
+
+
+def _speech(wanted: Wanted) -> Clips:
+    unseen = np.empty((0, wanted.faces.size_px, wanted.faces.size_px), np.uint8)
+
+    def clips(subjects: Sequence[int]) -> Sequence[AvClip]:
+        speech = read_ravdess(wanted.data, subjects, on_error=wanted.on_error)
+        return [AvClip(clip.wave, unseen, wanted.faces.fps, clip.label, clip.actor) for clip in speech]
 
     return clips
 
@@ -75,5 +92,6 @@ _RAVDESS_PROTOCOLS = "deployment-ravdess", "luna-jimenez-ravdess", "mrpn-ravdess
 CLIP_SOURCES: Mapping[str, ClipSource] = {
     "composite": ClipSource(RAVDESS_LABELS, _RAVDESS_PROTOCOLS, _composite),
     "ravdess": ClipSource(RAVDESS_LABELS, _RAVDESS_PROTOCOLS, _ravdess),
+    "ravdess-speech": ClipSource(RAVDESS_LABELS, _RAVDESS_PROTOCOLS, _speech, faces=False),
     "crema-d": ClipSource(CREMA_D_LABELS, ("mrpn-crema-d", "mocanu-crema-d"), _crema_d),
 }

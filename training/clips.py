@@ -10,13 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bundle.errors import ArtefactError, InputError
+from bundle.errors import ArgumentError, ArtefactError, InputError
 from corpora.av_clip import AvClip
 from corpora.folds import DeploymentSplit, Split
 from networks.system import System
 from training.evaluate import Probs, figures_of_merit, fit_temperature, temper
 from training.fit import claim_folder, fit
 from training.predictions import Predictions, Side, clip_id, write_predictions
+from training.ranks import made_by_first, rank, ranks
 from training.recipe import Recipe
 
 
@@ -27,7 +28,7 @@ class ClipTraining:
     recipe : of `system`, whose network is its `variant`. clips : those of given subjects; they may be read when they
     are asked for. folder : of checkpoints and metrics. labels : the corpus's, in the order of `AvClip.label`.
     specs : the features, for the runtime; none where no runtime can compute them. device : of PyTorch.
-    corpus, protocol : names of what `clips` and `split` are of, for the record.
+    corpus, protocol : names of what `clips` and `split` are of, for the record. tensorboard : write metrics for it.
     """
 
     system: str
@@ -42,6 +43,7 @@ class ClipTraining:
     device: str = "cpu"
     corpus: str = ""
     protocol: str = ""
+    tensorboard: bool = False
 
     def run(self) -> dict[str, Any]:
         """Train, and write `<system>.pt` and `predictions.npz`; returns figures by output name of the test subjects.
@@ -57,11 +59,15 @@ class ClipTraining:
         torch.manual_seed(self.seed)
         network = self.recipe.build().to(self.device)
         self._check_stages()
-        claim_folder(self.folder, self._settings(network))
+        made_by_first(lambda: claim_folder(self.folder, self._settings(network)))
         train, validation = self._side("train"), self._side("validation")
         self.recipe.prepare(network, train)
         if not self.recipe.train(network, train, validation, self.seed):
             self._fit(network, train, validation)
+        return made_by_first(lambda: self._measure(network, validation))
+
+    def _measure(self, network: System, validation: Sequence[AvClip]) -> dict[str, Any]:
+        """Figures of the trained network; it, and what it says, are written."""
         probs, labels = self.predict(network, validation)
         temperatures = {name: fit_temperature(output, labels) for name, output in probs.items()}
         side: Side = "test" if self.split.test else "validation"
@@ -82,21 +88,28 @@ class ClipTraining:
         return results
 
     def _fit(self, network: System, train: Sequence[AvClip], validation: Sequence[AvClip]) -> None:
-        """Train by gradients, and leave the weights of the epoch to keep in the network."""
-        batch_size = min(self.recipe.batch_size, len(train))
+        """Train by gradients, and leave the weights of the epoch to keep in the network.
+
+        Each process takes its share of each batch.
+        """
+        batch_size = min(self.recipe.batch_size, len(train)) // ranks() * ranks()
+        if not batch_size:
+            raise ArgumentError(f"{ranks()} processes for batches of {self.recipe.batch_size}; expected fewer.")
         steps = len(train) // batch_size
 
         def batches(epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
             rng = np.random.default_rng((self.seed, epoch))
             order = rng.permutation(len(train))[: steps * batch_size]
+            if rank():
+                rng = np.random.default_rng((self.seed, epoch, rank()))  # to augment otherwise than the first
             for chosen in order.reshape(steps, batch_size):
-                yield self._batch([train[index] for index in chosen], rng)
+                yield self._batch([train[index] for index in chosen[rank() :: ranks()]], rng)
 
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         fit(
             f"{self.system}-epochs", network, trained, batches, steps,
             lambda batch: self.recipe.loss(network, *batch), lambda: self._validate(network, validation),
-            self.recipe.fit, self.seed, self.folder,
+            self.recipe.fit, self.seed, self.folder, self.tensorboard,
         )  # fmt: skip
 
     def predict(self, network: System, clips: Sequence[AvClip]) -> tuple[Probs, npt.NDArray[np.int64]]:

@@ -1,9 +1,9 @@
 """The training loop: seeded, resumable after any epoch, with progress and an ETA."""
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.errors import ArgumentError, ArtefactError
+from training.metrics import Metrics
+from training.ranks import made_by_first, mean_over_ranks, rank, ranks, synchronised
 
 PLATEAU_EPOCHS = 10
 MOMENTUM = 0.9  # of SGD
@@ -83,6 +85,7 @@ def fit(
     config: FitConfig,
     seed: int,
     folder: Path,
+    tensorboard: bool = False,
 ) -> Mapping[str, float]:
     """Train `model` in place and leave in it the weights of its best epoch, or of the last, as `config` says.
 
@@ -93,6 +96,10 @@ def fit(
     validate : figures on the validation subjects; the epoch with the highest "uar" is the best, the last of several.
         The schedule "plateau" goes by their "validation_loss".
     seed : of what is random in the model.
+    tensorboard : write the metrics for it, too, to `tensorboard/<name>` in `folder`.
+
+    Processes that torchrun started share the work: each calls this with its share of each batch, gradients and losses
+    are means over them, and the first validates and writes.
 
     Returns
     -------
@@ -106,7 +113,7 @@ def fit(
     schedule = _SCHEDULES[config.schedule](optimizer, config.lr, config.epochs * steps)
     path = folder / f"{name}.pt"
     settings = vars(config) | {"seed": seed}
-    device = next(model.parameters()).device.type
+    device = next(model.parameters()).device
     first, history, best = 0, [], {}
     if path.exists():
         saved = torch.load(path, weights_only=True, map_location="cpu")
@@ -119,16 +126,19 @@ def fit(
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         first, history, best = saved["epoch"] + 1, saved["history"], saved["best"]
-    with tqdm(total=config.epochs * steps, initial=first * steps, desc=name, file=sys.stderr) as progress:
+    objective = synchronised(model, loss_of)
+    metrics = Metrics(folder, name, tensorboard and rank() == 0)
+    progress = tqdm(total=config.epochs * steps, initial=first * steps, desc=name, file=sys.stderr, disable=rank() > 0)
+    with progress, closing(metrics):
         for epoch in range(first, config.epochs):
             if best and config.patience is not None and epoch - best["figures"]["epoch"] > config.patience:
                 break
-            torch.manual_seed(seed * 100_003 + epoch)
+            torch.manual_seed((seed * 100_003 + epoch) * ranks() + rank())
             model.train()
             total = 0.0
             for batch in batches(epoch):
-                with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                    loss = loss_of(batch)
+                with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                    loss = objective(batch)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -137,16 +147,18 @@ def fit(
                 total += loss.item()
                 progress.update()
             model.eval()
+            mean_loss = mean_over_ranks(total / steps, device)
             with torch.inference_mode():
-                figures = {"epoch": epoch, "loss": total / steps, **validate()}
+                figures = {"epoch": epoch, "loss": mean_loss, **made_by_first(validate)}
             if config.schedule == "plateau":
                 schedule.step(figures["validation_loss"])
             history.append(figures)
             progress.set_postfix({key: f"{value:.3f}" for key, value in figures.items() if key != "epoch"})
             if not best or config.keep == "last" or figures["uar"] >= best["figures"]["uar"]:
                 best = {"figures": figures, "model": {k: v.clone() for k, v in model.state_dict().items()}}
-            _save(path, model, optimizer, schedule, epoch, history, best, settings)
-            _write_csv(folder / f"{name}.csv", history)
+            if rank() == 0:
+                _save(path, model, optimizer, schedule, epoch, history, best, settings)
+                metrics.write(history)
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]
@@ -186,10 +198,3 @@ def _save(path: Path, model, optimizer, schedule, epoch: int, history, best, set
         partial,
     )
     partial.replace(path)
-
-
-def _write_csv(path: Path, history: list[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,17 +10,24 @@ from typing import Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError, InputError
 
-CORPORA = "composite", "ravdess", "crema-d"
+CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    _, rest = _sweep_parser().parse_known_args(arguments)
     try:
         if options.list:
             systems = _systems()
             print(json.dumps(systems, indent=2) if options.json else _table(systems))
+        elif options.folds is not None:
+            found = _sweep(options, rest)
+            print(json.dumps(found, indent=2))
+            return 1 if found["failed"] else 0
         else:
-            print(json.dumps(_train(options), indent=2))
+            results = _train(options)
+            if results is not None:
+                print(json.dumps(results, indent=2))
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-train: {error}", file=sys.stderr)
         return 2 if isinstance(error, ArgumentError) else 1
@@ -33,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-train",
         description="Train a network; run it again to resume. Figures on the held-out subjects go to stdout as JSON.",
+        parents=[_sweep_parser()],
+        allow_abbrev=False,
     )
     parser.add_argument("--list", action="store_true", help="show every system, its parts and its variants, and exit")
     parser.add_argument("--json", action="store_true", help="with --list: as JSON")
@@ -41,10 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--corpus", choices=CORPORA, default=CORPORA[0],
         help="composite: RAVDESS voices and FER2013 faces, of ravdess-speech-16k/ and fer2013.zip; "
-        "ravdess, crema-d: audio-video clips below --data (default: %(default)s)",
+        "ravdess, crema-d: audio-video clips below --data; ravdess-speech: its sound alone, for what needs no face "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--data", type=Path, help="folder of the corpus")
     parser.add_argument("--output", type=Path, help="folder for checkpoints, metrics and caches")
+    parser.add_argument("--cache", type=Path, help="folder for what is made of the corpus (default: --output)")
     parser.add_argument("--protocol", help="how subjects are split (default: the corpus's first)")
     parser.add_argument("--fold", type=_natural, default=0, help="of the protocol (default: %(default)s)")
     parser.add_argument(
@@ -72,8 +84,33 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
-    parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="of PyTorch, such as cuda; with torchrun each process has its own (default: cpu)",
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="refuse what a GPU computes in another order each time"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write OUTPUT/tensorboard, besides the tables")
     return parser
+
+
+def _sweep_parser() -> argparse.ArgumentParser:
+    """What makes a sweep; the rest of the command line is each fold's."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    sweep = parser.add_argument_group("several folds, each in OUTPUT/fold-N; run it again to resume")
+    sweep.add_argument(
+        "--folds", type=_folds, metavar="all|N,N...", help="which; {fold} in other options becomes the number"
+    )
+    sweep.add_argument("--jobs", type=_positive, help="folds at a time (default: as many as processors)")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs them: tcp://HOST:PORT")
+    return parser
+
+
+def _folds(text: str) -> list[int]:
+    """Numbers between commas; none for all."""
+    return [] if text == "all" else [_natural(number) for number in text.split(",")]
 
 
 def _natural(text: str) -> int:
@@ -132,21 +169,51 @@ def _table(systems: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _train(options: argparse.Namespace) -> Mapping[str, Any]:
+def _check_folders(options: argparse.Namespace) -> None:
     for name in ("data", "output"):
         if getattr(options, name) is None:
             raise ArgumentError(f"--{name} is missing; expected a folder. See edge-train --help.")
     if not options.data.is_dir():
         raise InputError(f"--data {options.data} is not a folder; expected one that holds the corpus.")
+
+
+def _sweep(options: argparse.Namespace, rest: list[str]) -> Mapping[str, Any]:
+    """Train folds with what the command line says besides."""
+    _check_folders(options)
+    from training.sweep import train_folds
+    from training.systems import count_folds
+
+    count = count_folds(options.corpus, options.protocol)
+    folds = options.folds or range(count)
+    if max(folds) >= count:
+        raise ArgumentError(f"--folds names {max(folds)}; expected 0..{count - 1}.")
+    threads = options.threads or 1
+    jobs = options.jobs or max(1, (os.cpu_count() or 1) // threads)
+    absolute = [*rest, "--data", str(options.data.resolve())]
+    return train_folds(
+        absolute, folds, options.output.resolve(), jobs=jobs, threads=threads, scheduler=options.scheduler
+    )  # fmt: skip
+
+
+def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
+    """Figures; None in all but the first of the processes that torchrun started."""
+    _check_folders(options)
     import torch
 
+    from training.ranks import joined, rank
     from training.systems import Request, train
 
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # as PyTorch's documentation of the next line asks for
+        torch.use_deterministic_algorithms(True)
     options.output.mkdir(parents=True, exist_ok=True)
     chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
-    return train(Request(**chosen | {"weights": dict(options.weights), "options": dict(options.options)}))
+    chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
+    with joined(options.device) as device:
+        results = train(Request(**chosen | {"device": device}))
+        return results if rank() == 0 else None
 
 
 if __name__ == "__main__":

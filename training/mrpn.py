@@ -20,13 +20,16 @@ FER2013_SPLIT = {"train": (0,), "validation": (1,), "test": (2,)}
 
 
 class MrpnTraining:
-    """A training of `recipe` on the corpora in `data`; checkpoints, figures and caches go to `folder`."""
+    """A training of `recipe` on the corpora in `data`; checkpoints and figures go to `folder`.
 
-    def __init__(self, recipe: MrpnRecipe, data: Path, folder: Path) -> None:
+    cache : folder of aligned faces, where trainings are to share it; None: `folder`.
+    """
+
+    def __init__(self, recipe: MrpnRecipe, data: Path, folder: Path, cache: Path | None = None) -> None:
         self.recipe, self.folder = recipe, folder
         torch.manual_seed(recipe.seed)
         self.model = Mrpn(recipe.network)
-        self.stages = MrpnStages(recipe, self.model, data, folder)
+        self.stages = MrpnStages(recipe, self.model, data, folder, cache or folder)
 
     def run(self) -> dict[str, Any]:
         """Train, and write `predictions.npz`; returns the figures on who was held out.

@@ -82,10 +82,10 @@ class MrpnRecipe:
 
 
 class MrpnStages:
-    """The stages of `model`, on the corpora in `data`; checkpoints, metrics and caches go to `folder`."""
+    """The stages of `model`, on the corpora in `data`; checkpoints and metrics go to `folder`, faces to `cache`."""
 
-    def __init__(self, recipe: MrpnRecipe, model: Mrpn, data: Path, folder: Path) -> None:
-        self.recipe, self.model, self.data, self.folder = recipe, model, data, folder
+    def __init__(self, recipe: MrpnRecipe, model: Mrpn, data: Path, folder: Path, cache: Path) -> None:
+        self.recipe, self.model, self.data, self.folder, self.cache = recipe, model, data, folder, cache
         self.encoders = {name: modality.encoder for name, modality in model.modalities.items()}
 
     def train_visual(self) -> tuple[Probs, Ints]:
@@ -254,7 +254,7 @@ class MrpnStages:
         """Aligned FER2013 faces, made once."""
         if usage not in self._faces:
             path, video = self.data / "fer2013.zip", self.recipe.specs[1]
-            self._faces[usage] = aligned_fer2013(path, usage, video, MediaPipeFaceDetector().detect, self.folder)
+            self._faces[usage] = aligned_fer2013(path, usage, video, MediaPipeFaceDetector().detect, self.cache)
         return self._faces[usage]
 
     def pool(self, usage: Usage) -> FacePool:

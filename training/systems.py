@@ -13,11 +13,13 @@ from networks.systems import SYSTEMS, variant_config
 from training.attention_fusion import AttentionFusionRecipe
 from training.clip_sources import CLIP_SOURCES, Wanted
 from training.clips import ClipTraining
+from training.cnn14 import Cnn14Recipe
 from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
 from training.mrpn import MrpnTraining
 from training.mrpn_stages import MrpnRecipe
 from training.paper_mrpn import PaperMrpnRecipe
+from training.ranks import ranks
 from training.recipe import Recipe
 from training.transfer import TransferRecipe
 
@@ -30,7 +32,7 @@ class Request:
 
     weights : published ones to start from, by part. options : of the recipe, by name. keep, precision : of
     `training.fit.FitConfig`; without patience where the last epoch is kept. on_error : what to do about films that
-    cannot be read.
+    cannot be read. cache : for what is made of the corpus, where trainings are to share it (default: the output).
     """
 
     data: Path
@@ -47,8 +49,10 @@ class Request:
     keep: Keep = "best"
     precision: Precision = "float32"
     on_error: OnError = "refuse"
+    cache: Path | None = None
     seed: int = 0
     device: str = "cpu"
+    tensorboard: bool = False
 
 
 def train(request: Request) -> Mapping[str, Any]:
@@ -67,14 +71,18 @@ def train(request: Request) -> Mapping[str, Any]:
     protocol = request.protocol or source.protocols[0]
     split = _split(source.protocols, protocol, request.fold)
     if (request.system, variant) == ("mrpn", "slim"):
-        return MrpnTraining(_slim_recipe(request, config, split), request.data, request.output).run()
+        if ranks() > 1:
+            raise ArgumentError(f"{ranks()} processes for the slim MRPN, which trains in one; expected no torchrun.")
+        slim = _slim_recipe(request, config, split)
+        return MrpnTraining(slim, request.data, request.output, request.cache).run()
+    if not source.faces:
+        _check_needs_no_faces(request, variant, config)
     recipe = _recipe(request, config, source.labels)
-    clips = source.open(
-        Wanted(request.data, request.output, split, recipe.faces, request.seed, request.on_error)
-    )  # fmt: skip
+    cache = request.cache or request.output
+    clips = source.open(Wanted(request.data, cache, split, recipe.faces, request.seed, request.on_error))
     return ClipTraining(
         request.system, variant, recipe, split, clips, request.output, source.labels, recipe.specs, request.seed,
-        request.device, request.corpus, protocol,
+        request.device, request.corpus, protocol, request.tensorboard,
     ).run()  # fmt: skip
 
 
@@ -85,7 +93,7 @@ SLIM_OPTIONS: Mapping[str, type] = {"modalities": str, "visual_width": int, "aud
 def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | Split) -> MrpnRecipe:
     allowed = Request(
         request.data, request.output, variant=request.variant, protocol=request.protocol, fold=request.fold,
-        options=request.options, seed=request.seed,
+        cache=request.cache, options=request.options, seed=request.seed,
     )  # fmt: skip
     wrong = [name for name, value in request.options.items() if type(value) is not SLIM_OPTIONS.get(name)]
     if request != allowed or wrong:
@@ -112,6 +120,17 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
     return recipe
 
 
+def _check_needs_no_faces(request: Request, variant: str, config: Any) -> None:
+    seen = NEEDS_FACES[request.system]
+    if seen(config) and not request.options.get("audio_only"):
+        known = [f"--variant {name}" for name, each in SYSTEMS[request.system].variants.items() if not seen(each)]
+        known += ["--set audio_only=true"] if "audio_only" in RECIPES[request.system][1] else []
+        raise ArgumentError(
+            f"{request.system} {variant} needs faces, and {request.corpus} has none; expected {' or '.join(known)}, or "
+            "a corpus with faces."
+        )
+
+
 def _mrpn(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     if config.fusion == "n0-late":
         return PaperMrpnRecipe(config, labels, branches=weights, **options)
@@ -124,6 +143,13 @@ def _attention_fusion(config: Any, labels: Sequence[str], weights: Weights) -> R
 
 def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     network = replace(config, labels=len(labels), stn_labels=options.pop("stn_labels", len(labels)))
+    if options.pop("audio_only", False):
+        wrong = sorted((options.keys() | weights.keys()) - {"frozen_blocks", "speech_only", "audio"})
+        if wrong:
+            raise ArgumentError(
+                f"audio_only leaves no use for {', '.join(wrong)}; expected frozen_blocks, speech_only."
+            )
+        return Cnn14Recipe(network, cnn14=weights.get("audio"), **options)
     return TransferRecipe(network, cnn14=weights.get("audio"), stn=weights.get("visual"), **options)
 
 
@@ -138,13 +164,41 @@ RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {
     "attention-fusion": (_attention_fusion, {}),
     "transfer": (
         _transfer,
-        {"fine_tune": bool, "stn_labels": int, "frozen_blocks": int, "speech_only": bool, "in_stages": bool},
+        {
+            "fine_tune": bool,
+            "stn_labels": int,
+            "frozen_blocks": int,
+            "speech_only": bool,
+            "in_stages": bool,
+            "audio_only": bool,
+        },
     ),
     "fercnn": (_fercnn, {}),
 }
 """By system: what makes its recipe of a configuration, labels and weights; and its further options, which the recipe
 explains.
 """
+
+NEEDS_FACES: Mapping[str, Callable[[Any], bool]] = {
+    "mrpn": lambda config: "visual" in config.modalities,
+    "attention-fusion": lambda config: "visual" in config.modalities,
+    "transfer": lambda config: True,
+    "fercnn": lambda config: config.video_features > 0,
+}
+"""By system: whether a configuration of it does."""
+
+
+def count_folds(corpus: str, protocol: str | None) -> int:
+    """Folds of a protocol, or of the corpus's usual one.
+
+    Raises
+    ------
+    ArgumentError : it has no such protocol.
+    """
+    protocols = CLIP_SOURCES[corpus].protocols
+    protocol = protocol or protocols[0]
+    _split(protocols, protocol, 0)
+    return len(PROTOCOLS[protocol])
 
 
 def _split(protocols: Sequence[str], protocol: str, fold: int) -> Split | DeploymentSplit:

@@ -113,7 +113,7 @@ class TransferRecipe(Recipe):
         """A window of the clip, as `Transfer` takes it: its end or, with `rng`, any, with gaps between its images."""
         clip = cut_to_speech(clip) if self.speech_only else clip
         if rng:
-            clip = _earlier_end(clip, self.window_s, rng)
+            clip = earlier_end(clip, self.window_s, rng)
         slots = self.network.image_slots
         images = clip.images[-slots:]
         empty = slots - len(images)
@@ -186,7 +186,7 @@ def cut_to_speech(clip: AvClip) -> AvClip:
     return replace(clip, wave=clip.wave[start:stop], images=clip.images[first:last])
 
 
-def _earlier_end(clip: AvClip, window_s: float, rng: np.random.Generator) -> AvClip:
+def earlier_end(clip: AvClip, window_s: float, rng: np.random.Generator) -> AvClip:
     """The clip without a random part of its end; a whole window of it is left."""
     length_s = len(clip.wave) / SAMPLE_RATE_HZ
     end_s = length_s - rng.uniform(0, max(0.0, length_s - window_s))

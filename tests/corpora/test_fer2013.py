@@ -276,6 +276,8 @@ def test_aligned_faces_are_kept_and_found_again(archive, tmp_path):
     np.testing.assert_array_equal(again.labels, first.labels)
     aligned_fer2013(archive, "PrivateTest", VideoSpec(), detect, tmp_path)
     assert detect.calls == 14 + 7
+    aligned_fer2013(archive, "PrivateTest", VideoSpec(eye_y=0.45), detect, tmp_path)
+    assert detect.calls == 14 + 7 + 7  # framed in another way
 
 
 def test_keeping_that_is_interrupted_leaves_nothing_half_written(archive, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from bundle.features import PROBS
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest, write_manifest
+from tests.training.test_pools import fold, written
 from training import false_alarms
 from training.evaluate_main import main
 from training.robustness import SWEEPS
@@ -57,9 +58,36 @@ def test_drives_can_be_noisy(data, bundle, capsys, monkeypatch):
         assert noisy.std() == pytest.approx(2**0.5 * quiet.std(), rel=0.05)  # as loud as the speech
 
 
+def test_trainings_are_compared_side_by_side(tmp_path, capsys):
+    for name, seed in (("sound", 0), ("face", 1)):
+        written(tmp_path / name, [fold(number, seed=seed, variant=name) for number in range(3)])
+    picture = tmp_path / "confusion.png"
+    command = ["--runs", f"CNN-14={tmp_path / 'sound'}", "--runs", str(tmp_path / "face"), "--baseline", "1", "2"]
+    rows = printed(capsys, *command, "--json", "--figure", picture)
+    names = [(row["system"], row["output"]) for row in rows]
+    assert names == [
+        ("CNN-14", "probs_fused"), ("mrpn face", "probs_fused"),
+        ("CNN-14 x mrpn face", "product"), ("CNN-14 x mrpn face", "mean"),
+    ]  # fmt: skip
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert all(f"| {system} | {output} | 3 | 240 |" in table for system, output in names)
+
+
+def test_a_folder_that_is_no_training_is_one_line_and_exit_code_one(tmp_path, capsys):
+    assert main(["--runs", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"edge-evaluate: {tmp_path} holds no predictions.npz")
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
+        (("--json",), "for --runs"),
+        (("--runs", "a", "--baseline", "1", "2"), r"expected two of 1\.\.1"),
+        (("--runs", "a", "--robustness"), "not allowed with"),
         (("--figure", "a.png"), "give both"),
         (("--robustness", "--figure", "no/such/folder/a.png"), "folder that exists"),
         (("--robustness", "--figure", "a.doc"), r"\.png, \.svg, \.pdf"),
@@ -74,6 +102,12 @@ def test_wrong_usage_is_refused_before_anything_is_measured(wrong, expected, tmp
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("edge-evaluate: error: ")
     assert re.search(expected, error)
+
+
+def test_neither_corpora_nor_trainings_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "--data is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("measure", ["--robustness", "--false-alarms"])

@@ -1,6 +1,7 @@
 """The training loop: what an interruption costs is the epoch that it broke, and nothing else."""
 
 import csv
+import sys
 from dataclasses import replace
 
 import pytest
@@ -56,10 +57,10 @@ class Run:
     def state(self):
         return {name: value.clone() for name, value in self.model.state_dict().items()}
 
-    def fit(self, config=CONFIG, seed=0):
+    def fit(self, config=CONFIG, seed=0, tensorboard=False):
         return fit(
             "small", self.model, self.model.parameters(), self.batches, STEPS, self.loss_of, self.validate,
-            config, seed, self.folder,
+            config, seed, self.folder, tensorboard,
         )  # fmt: skip
 
 
@@ -198,6 +199,22 @@ def test_the_table_holds_each_epochs_figures(tmp_path):
     with (tmp_path / "small.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["uar"]) for row in rows] == [("0", "0.1"), ("1", "0.4"), ("2", "0.3"), ("3", "0.2")]
+
+
+def test_metrics_are_written_for_tensorboard_too(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    Run(tmp_path, uars=[0.1, 0.4, 0.3, 0.2]).fit(tensorboard=True)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "small")).Reload()
+    assert events.Tags()["scalars"] == ["epoch", "loss", "accuracy", "uar"]
+    assert [(event.step, round(event.value, 3)) for event in events.Scalars("uar")] == [
+        (0, 0.1), (1, 0.4), (2, 0.3), (3, 0.2),
+    ]  # fmt: skip
+
+
+def test_tensorboard_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ArgumentError, match=r"install edge-emotion\[tensorboard\]"):
+        Run(tmp_path).fit(tensorboard=True)
 
 
 def test_the_seed_decides_what_dropout_drops(tmp_path):

@@ -1,6 +1,7 @@
 """edge-train lists what there is, trains each of it, and says what it cannot do."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from networks.systems import SYSTEMS, variant_config
 from networks.transfer import TransferConfig
 from training import transfer_stages
 from training.main import main
+from training.predictions import read_predictions
 
 PARAMETERS = {"mrpn": 1_608_952, "attention-fusion": 107_964_168, "transfer": 84_956_857, "fercnn": 152_614}
 
@@ -72,6 +74,43 @@ def test_each_system_is_trained_by_one_command(system, data, tmp_path, monkeypat
     kind.network(replace(SMALL[system], **saved["network"])).load_state_dict(saved["model"])
 
 
+SOUND_ALONE = {
+    "mrpn": (replace(SMALL["mrpn"], modalities=("audio",), fusion="n0"), []),
+    "attention-fusion": (replace(SMALL["attention-fusion"], attentions=("AT",)), []),
+    "transfer": (SMALL["transfer"], ["--set", "audio_only=true"]),
+    "fercnn": (FercnnConfig(video_features=0), []),
+}
+
+
+@pytest.mark.parametrize("system", SOUND_ALONE)
+def test_each_system_hears_a_corpus_without_faces(system, data, tmp_path, monkeypatch, capsys):
+    config, options = SOUND_ALONE[system]
+    monkeypatch.setitem(SYSTEMS, system, replace(SYSTEMS[system], variants={"small": config}))
+    command = ["--system", system, "--corpus", "ravdess-speech", "--data", str(data / "ravdess-speech-16k")]
+    assert main([*command, "--output", str(tmp_path), "--epochs", "1", "--threads", "1", *options]) == 0
+    output = "probs_audio" if system == "transfer" else "probs_fused"
+    assert list(json.loads(capsys.readouterr().out)) == ["subjects", output]
+    kept = read_predictions(tmp_path / "predictions.npz")
+    assert set(kept.subjects.tolist()) == {2, 5, 14, 15, 16}
+    assert kept.settings["corpus"] == "ravdess-speech"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--system", "mrpn", "--variant", "n2"], "mrpn n2 needs faces, .* expected --variant audio, or"),
+        (["--system", "attention-fusion"], "expected --variant AT, or a corpus with faces"),
+        (["--system", "transfer"], "expected --set audio_only=true, or"),
+        (["--system", "fercnn", "--variant", "video"], "expected --variant audio, or"),
+        (["--system", "transfer", "--set", "audio_only=true", "--set", "in_stages=true"], "no use for in_stages"),
+    ],
+)
+def test_a_system_that_needs_faces_is_refused_a_corpus_without(options, expected, data, tmp_path, capsys):
+    command = ["--corpus", "ravdess-speech", "--data", str(data), "--output", str(tmp_path), *options]
+    assert main(command) == 2
+    assert re.search(expected, capsys.readouterr().err)
+
+
 def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(SYSTEMS, "transfer", replace(SYSTEMS["transfer"], variants={"small": SMALL["transfer"]}))
     short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
@@ -115,6 +154,17 @@ def test_what_does_not_go_together_is_one_line_and_exit_code_two(options, messag
     assert out == ""
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--deterministic"]])
+def test_a_training_is_deterministic_on_request(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # to be restored
+    monkeypatch.setattr(training.systems, "train", lambda _: torch.are_deterministic_algorithms_enabled())
+    try:
+        assert main(["--data", str(tmp_path), "--output", str(tmp_path), *options]) == 0
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert json.loads(capsys.readouterr().out) is bool(options)
 
 
 def test_training_without_a_folder_is_refused(tmp_path, capsys):
