@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,14 @@ PAPER_SPECS: Specs = (
 
 PAPER_FIT = FitConfig(epochs=100, lr=5e-5, weight_decay=1e-2, schedule="plateau")
 """AdamW at 5e-5, halved after ten epochs without a lower validation loss (5.2); epochs and decay are ours."""
+
+SLIM_RECIPE: Mapping[str, Any] = {
+    "features": (AudioSpec(), VideoSpec(), WindowSpec()),
+    "fit": FitConfig(epochs=60, lr=1e-3, weight_decay=5e-2),
+    "batch_size": 32,
+    "standardize": "running",
+}
+"""For the slim network: features of the default bundle, which a CPU computes live; how to fit it is ours."""
 
 
 class PaperMrpnRecipe(Recipe):

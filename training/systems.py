@@ -18,7 +18,7 @@ from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
 from training.mrpn import MrpnTraining
 from training.mrpn_stages import MrpnRecipe
-from training.paper_mrpn import PaperMrpnRecipe
+from training.paper_mrpn import SLIM_RECIPE, PaperMrpnRecipe
 from training.ranks import ranks
 from training.recipe import Recipe
 from training.transfer import TransferRecipe
@@ -70,7 +70,7 @@ def train(request: Request) -> Mapping[str, Any]:
     source = CLIP_SOURCES[request.corpus]
     protocol = request.protocol or source.protocols[0]
     split = _split(source.protocols, protocol, request.fold)
-    if (request.system, variant) == ("mrpn", "slim"):
+    if (request.system, variant, request.corpus) == ("mrpn", "slim", "composite"):
         if ranks() > 1:
             raise ArgumentError(f"{ranks()} processes for the slim MRPN, which trains in one; expected no torchrun.")
         slim = _slim_recipe(request, config, split)
@@ -98,7 +98,7 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
     wrong = [name for name, value in request.options.items() if type(value) is not SLIM_OPTIONS.get(name)]
     if request != allowed or wrong:
         raise ArgumentError(
-            "the slim MRPN has a recipe of its own: from nothing, in stages, on the composite; expected no options but "
+            "on the composite the slim MRPN has a recipe of its own: from nothing, in stages; expected no options but "
             f"--protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another --variant."
         )
     changes: dict[str, Any] = dict(request.options)
@@ -132,6 +132,7 @@ def _check_needs_no_faces(request: Request, variant: str, config: Any) -> None:
 
 
 def _mrpn(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
+    options = SLIM_RECIPE | options if config.small_input else options
     if config.fusion == "n0-late":
         return PaperMrpnRecipe(config, labels, branches=weights, **options)
     return PaperMrpnRecipe(config, labels, resnets=weights, **options)
