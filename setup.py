@@ -15,6 +15,9 @@ RUNTIME = [
     "av>=12",
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
+DASHBOARD = ["aiohttp>=3.10"]
+VIEW = ["rich>=13"]
+METRICS = ["prometheus-client>=0.20"]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure
     "torch==2.13.0",
@@ -56,9 +59,16 @@ setup(
             "benchmarks*",
         ]
     ),
-    package_data={"bundle": ["default/*"]},
+    package_data={"bundle": ["default/*"], "edge.publishers": ["page/*"]},
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "cuda": CUDA, "dev": TRAIN + CUDA + TEST},
+    extras_require={
+        "dashboard": DASHBOARD,
+        "view": VIEW,
+        "metrics": METRICS,
+        "train": TRAIN,
+        "cuda": CUDA,
+        "dev": DASHBOARD + VIEW + METRICS + TRAIN + CUDA + TEST,
+    },
     entry_points={
         "console_scripts": [
             "edge-run = edge.run:main",
