@@ -1,10 +1,12 @@
 """The Prometheus endpoint and the health check."""
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge.publishers.metrics import Metrics
 
+ROOT = Path(__file__).parents[3]
 Drive = Callable[[int], list[Message]]
 
 
@@ -153,3 +156,12 @@ def test_ipv6_is_served() -> None:
     with Metrics(Address("::1", 0), Access("::1", None)) as metrics:
         assert metrics.url.startswith("http://[::1]:")
         assert get(metrics.url)[0] == 200
+
+
+def test_every_metric_of_the_grafana_dashboard_exists(metrics: Metrics, drive: Drive) -> None:
+    metrics.publish(drive(1)[0])
+    told = {name for name, *_ in scrape(metrics)}
+    board = json.loads((ROOT / "integrations" / "grafana" / "edge-emotion.json").read_text())
+    asked = set(re.findall(r"edge_emotion_\w+", json.dumps(board)))
+    assert len(asked) >= 8
+    assert asked <= told
