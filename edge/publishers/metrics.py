@@ -24,9 +24,15 @@ AGE_BUCKETS_S = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
 INTERVAL_BUCKETS_S = (0.15, 0.19, 0.21, 0.25, 0.3, 0.4, 0.6, 1.0, 2.0)
 """Around the 0.2 s that lie between two updates."""
 
-FACES = ("ok", "lost", "dark", "no image", "off")
-VOICES = ("speech", "silent", "lost", "off")
-SOURCES = ("audio+video", "video", "audio", "none")
+STATUSES = {
+    "source": ("audio+video", "video", "audio", "none"),
+    "face": ("ok", "lost", "dark", "no image", "off"),
+    "voice": ("speech", "silent", "lost", "off"),
+    "camera": ("ok", "lost", "frozen", "slow", "black", "off"),
+    "microphone": ("ok", "lost", "silent", "wrong rate", "off"),
+    "load": ("normal", "reduced rate", "int8", "one modality"),
+}
+"""The values of the message's fields, those of its `health` among them."""
 
 
 class Metrics:
@@ -67,10 +73,10 @@ class Metrics:
         self._state_s.labels(message["state"]).inc((message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
         self._images.inc(max(0, message["dropped"]["images"] - last["dropped"]["images"]))
         self._samples.inc(max(0, message["dropped"]["audio"] - last["dropped"]["audio"]))
-        for gauge, field in self._statuses:
-            if self._last:
-                gauge.labels(self._last[field]).set(0)
-            gauge.labels(message[field]).set(1)
+        fields = {**message, **message.get("health", {})}
+        for field, gauge in self._statuses.items():
+            for status in STATUSES[field]:
+                gauge.labels(status).set(status == fields.get(field))
         self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
         self._last = message
 
@@ -107,15 +113,12 @@ class Metrics:
         self._images = named(Counter, "dropped_images", "Images that were never looked at")
         self._samples = named(Counter, "dropped_audio_samples", "Samples at 16 kHz that were lost")
         self._engine = named(Info, "run", "Which networks run, on what")
-        self._statuses = [
-            (named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"]), field)
-            for field in ("source", "face", "voice")
-        ]
+        self._statuses = {
+            field: named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
+            for field in STATUSES
+        }
         for state in STATES:
             self._state_s.labels(state)
-        for (gauge, _), values in zip(self._statuses, (SOURCES, FACES, VOICES), strict=True):
-            for value in values:
-                gauge.labels(value)
 
 
 class _Server(ThreadingHTTPServer):

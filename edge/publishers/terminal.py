@@ -142,10 +142,11 @@ def _changes(history: list[Message]) -> Table:
 
 def _senses(message: Message, face: FaceDetection | None, heard: tuple[float, bool] | None) -> Table:
     table = Table.grid(padding=(0, 1))
+    health = message.get("health", {})
     seen = f", {face.score:.0%} sure" if face and message["face"] == "ok" else ""
     table.add_row(Text("rests on", "dim"), message["source"])
-    table.add_row(Text("camera", "dim"), f"{message['face']}{seen}")
-    table.add_row(Text("microphone", "dim"), message["voice"])
+    table.add_row(Text("camera", "dim"), f"{message['face']}{_trouble(health.get('camera')) or seen}")
+    table.add_row(Text("microphone", "dim"), f"{message['voice']}{_trouble(health.get('microphone'))}")
     if heard:
         level_dbfs, speaking = heard
         bar = _bar(max(0.0, 1 - level_dbfs / FLOOR_DBFS), 10, COLOURS["low" if speaking else "unknown"])
@@ -154,8 +155,8 @@ def _senses(message: Message, face: FaceDetection | None, heard: tuple[float, bo
     table.add_row(Text("delay", "dim"), age)
     dropped = message["dropped"]
     table.add_row(Text("dropped", "dim"), f"{dropped['images']} images, {dropped['audio'] / 16_000:.1f} s")
-    if "mode" in message:
-        table.add_row(Text("mode", "dim"), str(message["mode"]))
+    if "load" in health:
+        table.add_row(Text("mode", "dim"), health["load"])
     return table
 
 
@@ -171,6 +172,10 @@ def _wheel(message: Message) -> Text:
         row_of = round(middle_row * (1 - message["arousal"]))
         grid[row_of][round(middle_column * (1 + message["valence"]))] = "●"
     return Text("\n".join("".join(row) for row in grid), COLOURS[message["state"]])
+
+
+def _trouble(device: str | None) -> str:
+    return f" ({device})" if device not in (None, "ok", "off") else ""
 
 
 def _panel(content: RenderableType, title: str) -> Panel:

@@ -101,23 +101,32 @@ const WORDS = {
   voice: { speech: "speech", silent: "no speech", lost: "no sound", off: "not in use" },
 };
 
+const TROUBLE = {
+  camera: { lost: "camera lost", frozen: "camera frozen", slow: "camera too slow", black: "black picture" },
+  microphone: { lost: "microphone lost", silent: "muted", "wrong rate": "wrong rate, put right" },
+};
+
 function showHealth(message, heard) {
+  const { camera, microphone, load } = message.health ?? {};
   for (const row of ["source", "face", "voice"]) tell(row, WORDS[row][message[row]], HEALTH[row][message[row]]);
+  if (camera in TROUBLE.camera) tell("face", TROUBLE.camera[camera], "bad");
+  if (microphone in TROUBLE.microphone) tell("voice", TROUBLE.microphone[microphone], "bad");
   const [dbfs, speaking] = heard.at(-1) ?? [null, 0], meter = find("level").querySelector(".meter");
   meter.classList.toggle("speaking", Boolean(speaking));
   meter.firstElementChild.style.width = `${dbfs === null ? 0 : 100 * level(dbfs)}%`;
   find("level").querySelector("b").textContent = dbfs === null ? "" : `${Math.round(dbfs)} dBFS`;
-  const { images, audio } = message.dropped;
-  tell("dropped", `${images} images, ${(audio / 16000).toFixed(1)} s of sound`, images || audio ? "warn" : "good");
-  if (message.mode !== undefined) tell("mode", message.mode);
-  find("mode").hidden = message.mode === undefined;
+  const { images, audio, updates: late = 0 } = message.dropped;
+  const lost = `${images} images, ${(audio / 16000).toFixed(1)} s of sound` + (late ? `, ${late} updates` : "");
+  tell("dropped", lost, images || audio || late ? "warn" : "good");
+  find("load").hidden = load === undefined;
+  if (load !== undefined) tell("load", load, load === "normal" ? "good" : "warn");
   showDelay(message);
 }
 
 function tell(row, text, health) {
   const value = find(row).querySelector("dd");
   value.textContent = text;
-  if (health) value.dataset.health = health;
+  value.dataset.health = health;
 }
 
 function showDelay(message) {

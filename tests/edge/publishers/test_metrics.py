@@ -89,9 +89,10 @@ def test_drive_adds_up(metrics: Metrics, clock: Clock, drive: Drive) -> None:
 
 def test_newest_status_alone_is_one(metrics: Metrics, drive: Drive) -> None:
     for message in drive(60):
-        metrics.publish(message)
+        metrics.publish({**message, "health": {"camera": "slow", "microphone": "ok", "load": "int8"}})
     got = scrape(metrics)
-    for name, newest in (("face", "dark"), ("voice", "speech"), ("source", "audio")):
+    newest_of = {"face": "dark", "voice": "speech", "source": "audio", "camera": "slow", "load": "int8"}
+    for name, newest in newest_of.items():
         values = {key[1]: value for key, value in got.items() if key[0] == f"edge_emotion_{name}"}
         assert values == {status: float(status == newest) for status in values}
         assert len(values) >= 4

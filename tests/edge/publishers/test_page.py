@@ -63,19 +63,23 @@ def test_what_the_message_says_is_what_the_page_shows(browser: Browser, drive: D
         assert browser.text("#delay b") == "90 ms"
         assert browser.text("#dropped dd") == "2 images, 0.0 s of sound"
         assert "joyful" in browser.text("#changes li")
-        assert browser.value("document.querySelector('#mode').hidden")
+        assert browser.value("document.querySelector('#load').hidden")
         assert painted(browser, "#timeline") > 5_000
         assert painted(browser, "#wheel") > 1_000
         assert browser.wait_for("document.querySelector('#preview').naturalWidth") == 640
     assert browser.faults == []
 
 
-def test_mode_is_shown_where_the_message_has_one(browser: Browser, drive: Drive) -> None:
+def test_trouble_with_devices_and_load_is_told(browser: Browser, drive: Drive) -> None:
+    health = {"camera": "frozen", "microphone": "wrong rate", "load": "reduced rate"}
     with served() as dashboard:
-        play(dashboard, [{**drive(1)[0], "mode": "half rate"}])
+        play(dashboard, [{**drive(1)[0], "health": health, "dropped": {"images": 1, "audio": 0, "updates": 7}}])
         browser.open(dashboard.url)
-        browser.wait_for("!document.querySelector('#mode').hidden")
-        assert browser.text("#mode dd") == "half rate"
+        browser.wait_for("!document.querySelector('#load').hidden")
+        assert browser.text("#face dd") == "camera frozen"
+        assert browser.text("#voice dd") == "wrong rate, put right"
+        assert browser.text("#load dd") == "reduced rate"
+        assert browser.text("#dropped dd").endswith(", 7 updates")
 
 
 def test_blind_camera_is_told_over_the_picture(browser: Browser, drive: Drive) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from edge.publishers.terminal import TerminalView, screen_of
 
+HEALTH = {"camera": "slow", "microphone": "ok", "load": "reduced rate"}
 Drive = Callable[[int], list[Message]]
 FACE = FaceDetection((0.0, 0.0, 100.0, 120.0), (25.0, 40.0), (75.0, 40.0), (50.0, 90.0), 0.93)
 
@@ -49,7 +50,7 @@ def test_what_the_message_says_is_what_the_screen_shows(drive: Drive) -> None:
 
 def test_screen_fits_a_terminal_of_80_by_24(drive: Drive) -> None:
     for count in (1, 5, 30, 300):
-        lines = drawn([{**message, "mode": "half rate"} for message in drive(count)])
+        lines = drawn([{**message, "health": HEALTH} for message in drive(count)])
         assert len(lines) <= 23  # the cursor's line is the 24th
         assert {len(line) for line in lines} == {80}
 
@@ -76,6 +77,12 @@ def test_point_lies_by_valence_and_arousal(drive: Drive) -> None:
 def test_senses_that_are_not_in_use_leave_no_trace(drive: Drive) -> None:
     lines = drawn(drive(1), face=None, heard=None)
     assert not any("level" in line or "●" in line for line in lines)
+
+
+def test_trouble_with_devices_and_load_is_told(drive: Drive) -> None:
+    lines = drawn([{**message, "health": HEALTH} for message in drive(30)])
+    assert "ok (slow)" in line_with(lines, "camera")
+    assert "reduced rate" in line_with(lines, "mode")
 
 
 def test_stream_that_is_no_terminal_is_refused() -> None:
