@@ -15,6 +15,9 @@ RUNTIME = [
     "av>=12",
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
+DASHBOARD = ["aiohttp>=3.10"]
+VIEW = ["rich>=13"]
+METRICS = ["prometheus-client>=0.20"]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure
     "torch==2.13.0",
@@ -58,14 +61,17 @@ setup(
             "benchmarks*",
         ]
     ),
-    package_data={"bundle": ["default/*"]},
+    package_data={"bundle": ["default/*"], "edge.publishers": ["page/*"]},
     install_requires=RUNTIME,
     extras_require={
+        "dashboard": DASHBOARD,
+        "view": VIEW,
+        "metrics": METRICS,
         "train": TRAIN,
         "cuda": CUDA,
         "cluster": CLUSTER,
         "tensorboard": TENSORBOARD,
-        "dev": TRAIN + CUDA + CLUSTER + TENSORBOARD + TEST,
+        "dev": DASHBOARD + VIEW + METRICS + TRAIN + CUDA + CLUSTER + TENSORBOARD + TEST,
     },
     entry_points={
         "console_scripts": [

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bundle.manifest import DEFAULT_BUNDLE
+from edge.access import Address
 
 EPILOG = """\
 examples:
@@ -15,6 +16,7 @@ examples:
   edge-run --clip drive.mp4                    a recording, as fast as possible
   edge-run --camera http://10.0.0.2/mjpeg --no-microphone
   edge-run --camera "nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false"
+  edge-run --dashboard 8080                    and a live page at http://127.0.0.1:8080
   edge-run --roi 0.5,0,1,1 --mono              the driver on the right, in an infrared image
 """
 
@@ -35,6 +37,10 @@ class Options:
     mono: bool
     duration_s: float | None
     output: Path | None
+    dashboard: Address | None
+    view: str | None
+    metrics: Address | None
+    token_file: Path | None
     list_devices: bool
 
 
@@ -51,6 +57,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the messages to FILE (default: stdout)")
+
+    onlookers = parser.add_argument_group("looking on (nothing is served unless asked for)")
+    onlookers.add_argument("--dashboard", type=Address.parse, metavar="[HOST:]PORT", help="live page for a browser")
+    onlookers.add_argument("--view", choices=("terminal",), help="a text screen instead of lines in a terminal")
+    onlookers.add_argument("--metrics", type=Address.parse, metavar="[HOST:]PORT", help="Prometheus and /healthz")
+    onlookers.add_argument(
+        "--token-file", type=Path, metavar="FILE",
+        help="its first line must be given by who looks on (default, beyond this machine: a new token each run)",
+    )  # fmt: skip
 
     clip = parser.add_argument_group("a recording instead of devices")
     clip.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
@@ -79,6 +94,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--no-camera and --no-microphone leave nothing to perceive; drop one of them")
     if given.realtime and not given.clip:
         parser.error("--realtime goes with --clip; devices are always in real time")
+    if given.token_file and not (given.dashboard or given.metrics):
+        parser.error("--token-file goes with --dashboard or --metrics")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(
@@ -94,6 +111,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         mono=given.mono,
         duration_s=given.duration,
         output=given.output,
+        dashboard=given.dashboard,
+        view=given.view,
+        metrics=given.metrics,
+        token_file=given.token_file,
         list_devices=given.list_devices,
     )
 

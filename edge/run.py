@@ -15,6 +15,7 @@ from typing import TextIO
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.features import NS_PER_S
 from bundle.manifest import Manifest, read_manifest
+from edge.fan_out import open_publishers
 from edge.message import Dropped, message_from_state
 from edge.options import Options, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
@@ -28,6 +29,7 @@ from perception.mount import CameraMount
 from perception.network import open_network
 from perception.pipeline import Perception
 from perception.state import StateMachine
+from perception.tap import Tap
 
 LATENESS_NS = 80_000_000
 """A live update waits so long for its newest sound: a block of the sound card, and what the resampler holds back."""
@@ -60,9 +62,12 @@ def _run(options: Options) -> None:
     summary, started_s = RunSummary(), time.monotonic()
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signals())
+        publishers = open_publishers(options, stack)
+        session.tap = publishers.tap
         estimates = session.clip(options.clip, stop) if options.clip else session.live(stop, stack)
         first = [*islice(estimates, 1)]  # opens the source: an output is not emptied for nothing
-        publisher = JsonLinesPublisher(stack.enter_context(_output(options)))
+        if publishers.want_lines:
+            publishers.add(JsonLinesPublisher(stack.enter_context(_output(options))))
         state = StateMachine(session.manifest.labels)
         try:
             for seq, estimate in enumerate(chain(first, estimates)):
@@ -70,11 +75,12 @@ def _run(options: Options) -> None:
                     seq, state.update(estimate), session.clock_ns(estimate), session.dropped(),
                     session.manifest.name, session.engine,
                 )  # fmt: skip
-                publisher.publish(message)
+                publishers.publish(message)
                 summary.add(message)
                 if stop.is_set():
                     break
         finally:
+            publishers.close()  # a text screen would be drawn over the summary
             if summary.count:
                 step_s = session.manifest.window.step_s
                 print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
@@ -84,6 +90,7 @@ class Session:
     """One run: what it perceives and by which clock.
 
     clock_ns : when the message of an estimate is emitted. dropped : what was captured but never perceived.
+    tap : who looks on; set before the run.
     """
 
     def __init__(self, options: Options, manifest: Manifest) -> None:
@@ -91,6 +98,7 @@ class Session:
         self.clock_ns: Callable[[Estimate], int] = lambda _: time.monotonic_ns()
         self.dropped: Callable[[], Dropped] = Dropped
         self.engine = "loading"
+        self.tap: Tap | None = None
         self._camera = options.camera is not None
         self._microphone = options.microphone is not None
 
@@ -186,7 +194,9 @@ class Session:
         network = open_network(options.bundle)
         self.engine = network.engine_name
         mount = CameraMount(options.rotate, options.mirror, options.mono)
-        return Perception(network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns)
+        return Perception(
+            network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
+        )
 
 
 @contextmanager

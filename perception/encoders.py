@@ -10,6 +10,7 @@ from perception.chunks import AudioChunk, Embedding, FaceStatus, VideoChunk, Voi
 from perception.engine import Engine
 from perception.face import Detect, DriverTracker
 from perception.mount import CameraMount
+from perception.tap import Tap
 from perception.voice import VoiceActivity
 from perception.windows import SlotWindow
 
@@ -40,9 +41,10 @@ class FaceEncoder:
         engine: Engine,
         width: int,
         start_ns: int,
+        tap: Tap | None = None,
     ) -> None:
         self._video, self._window, self._engine = video, window, engine
-        self._detect, self._mount = detect, mount
+        self._detect, self._mount, self._tap = detect, mount, tap
         self._tracker = DriverTracker()
         self._embeddings = SlotWindow(window.image_slots, window.image_period_ns, width, start_ns)
         self._status: dict[int, FaceStatus] = {}
@@ -57,6 +59,8 @@ class FaceEncoder:
         self._newest_slot = slot
         image = self._mount.upright(chunk.image)
         face = self._tracker.update(self._detect(image), chunk.captured_ns)
+        if self._tap:
+            self._tap.see(image, face)
         if face is None:
             dark = float((image[::8, ::8] @ LUMA).mean()) < DARK_LUMA
             self._status[slot] = "dark" if dark else "lost"
@@ -97,8 +101,16 @@ class FaceEncoder:
 class VoiceEncoder:
     """Sound to embeddings of spectrogram segments, one per step, and where in it somebody speaks."""
 
-    def __init__(self, audio: AudioSpec, window: WindowSpec, engine: Engine, width: int, start_ns: int) -> None:
-        self._audio, self._window, self._engine, self._start_ns = audio, window, engine, start_ns
+    def __init__(
+        self,
+        audio: AudioSpec,
+        window: WindowSpec,
+        engine: Engine,
+        width: int,
+        start_ns: int,
+        tap: Tap | None = None,
+    ) -> None:
+        self._audio, self._window, self._engine, self._start_ns, self._tap = audio, window, engine, start_ns, tap
         self._high_pass = HighPass(audio.highpass_hz, audio.sample_rate_hz)
         self._spectrogram = SpectrogramStream(**audio.stream_options())
         self._activity = VoiceActivity(keep_s=2 * window.window_s)
@@ -118,6 +130,8 @@ class VoiceEncoder:
         self._skip_samples -= skipped
         chunk = AudioChunk(chunk.samples[skipped:], end_ns + skipped * _SAMPLE_NS)
         self._activity.push(chunk)
+        if self._tap:
+            self._tap.hear(chunk.samples, self._activity.speaking)
         self._spectrogram.push(self._high_pass.push(chunk.samples))
         for segment in self._spectrogram.segments():
             vector = self._engine.run({SPECTROGRAM: segment[None, None]})[EMBEDDING][0]

@@ -9,6 +9,7 @@ from perception.face import Detect
 from perception.fusion import choose_source, probs_of_source, reason_for_none
 from perception.mount import CameraMount
 from perception.network import Network
+from perception.tap import Tap
 
 WARM_UP_S = 1.6
 """Sound cannot count before a second of it, half a second of speech in it; until then, nothing is no finding."""
@@ -25,6 +26,7 @@ class Perception:
     detect : faces of an image; None where no camera is in use.
     microphone : whether one is in use.
     start_ns : where the grid of updates and slots begins: update n is at start_ns + n * 0.2 s.
+    tap : sees each image that is encoded and hears all sound; it changes no estimate.
     """
 
     def __init__(
@@ -35,14 +37,15 @@ class Perception:
         mount: CameraMount = CameraMount(),  # noqa: B008 (immutable)
         microphone: bool,
         start_ns: int,
+        tap: Tap | None = None,
     ) -> None:
         self._network, self._start_ns = network, start_ns
         sizes, engines, window = network.embedding_sizes, network.engines, network.window
         self._face = detect and FaceEncoder(
-            network.video, window, detect, mount, engines["visual"], sizes["visual"], start_ns
+            network.video, window, detect, mount, engines["visual"], sizes["visual"], start_ns, tap
         )
         self._voice = (
-            VoiceEncoder(network.audio, window, engines["audio"], sizes["audio"], start_ns) if microphone else None
+            VoiceEncoder(network.audio, window, engines["audio"], sizes["audio"], start_ns, tap) if microphone else None
         )
         self._no_faces = _empty_window(window.image_slots, sizes["visual"])
         self._no_segments = _empty_window(window.segment_slots(network.audio), sizes["audio"])

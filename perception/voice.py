@@ -41,6 +41,11 @@ class VoiceActivity:
             frame_end_ns = end_ns - len(self._pending) * NS_PER_S // 16_000
             self._frames.append((frame_end_ns, self._is_speech(frame)))
 
+    @property
+    def speaking(self) -> bool:
+        """Whether somebody speaks in the newest frame."""
+        return bool(self._frames) and self._frames[-1][1]
+
     def speech_s(self, from_ns: int, to_ns: int) -> float:
         """Seconds of speech in frames that end after `from_ns` and not after `to_ns`; forgets what lies before."""
         while self._frames and self._frames[0][0] <= to_ns - self._keep_ns:

@@ -56,6 +56,9 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "soxr": {"perception/resample.py", "training/augment.py"},
     "numba_cuda": {"kernels/cuda.py"},
     "cuda": {"kernels/cuda_tick.py"},
+    "aiohttp": {"edge/publishers/dashboard.py"},
+    "prometheus_client": {"edge/publishers/metrics.py"},
+    "rich": {"edge/publishers/terminal.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
     "matplotlib": {"training/robustness.py", "training/pooled_figures.py"},
     "statsmodels": {"training/significance.py"},
@@ -64,6 +67,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "cv2": {
         "edge/sources/camera.py",
         "edge/sources/devices.py",
+        "edge/publishers/dashboard.py",
         "corpora/fer2013.py",
         "benchmarks/kernels.py",
         "benchmarks/kernels_face.py",

@@ -1,0 +1,124 @@
+"""Everybody who gets the messages; each is opened, and its packages imported, only where it was asked for."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.errors import InputError
+from edge.access import access_for
+from edge.message import Message
+from edge.options import Options
+from perception.face import FaceDetection
+from perception.tap import Tap
+
+SILENCE_DBFS = -96.0
+"""The level of digital silence, and the lowest that int16 can tell."""
+
+
+class Publisher(Protocol):
+    def publish(self, message: Message) -> None: ...
+
+
+class Onlooker(Publisher, Protocol):
+    """A publisher that shows more than the messages say; all three are called from the loop and return at once."""
+
+    def see(self, image: npt.NDArray[np.uint8], face: FaceDetection | None) -> None: ...
+
+    def hear(self, level_dbfs: float, speaking: bool) -> None: ...
+
+
+class FanOut:
+    """Passes messages on to all publishers, and what is seen and heard to all onlookers.
+
+    want_lines : whether JSON Lines are to be written too.
+    """
+
+    def __init__(self) -> None:
+        self.want_lines = True
+        self._publishers: list[Publisher] = []
+        self._onlookers: list[Onlooker] = []
+        self._stack = ExitStack()
+
+    @property
+    def tap(self) -> Tap | None:
+        """What perception is to show its work to; None where nobody looks on."""
+        return self if self._onlookers else None
+
+    def add(self, publisher: Publisher) -> None:
+        self._publishers.append(publisher)
+
+    def publish(self, message: Message) -> None:
+        for publisher in self._publishers:
+            publisher.publish(message)
+
+    def see(self, image: npt.NDArray[np.uint8], face: FaceDetection | None) -> None:
+        for onlooker in self._onlookers:
+            onlooker.see(image, face)
+
+    def hear(self, samples: npt.NDArray[np.int16], speaking: bool) -> None:
+        level_dbfs = dbfs_from_samples(samples)
+        for onlooker in self._onlookers:
+            onlooker.hear(level_dbfs, speaking)
+
+    def open(self, options: Options) -> None:
+        if options.dashboard:
+            with _packages_of("--dashboard", "dashboard"):
+                from edge.publishers.dashboard import Dashboard
+            dashboard = Dashboard(options.dashboard, access_for(options.dashboard, options.token_file))
+            self._look_on(self._stack.enter_context(dashboard))
+            print(f"edge-run: dashboard at {dashboard.url}", file=sys.stderr)
+        if options.metrics:
+            with _packages_of("--metrics", "metrics"):
+                from edge.publishers.metrics import Metrics
+            metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file))
+            self.add(self._stack.enter_context(metrics))
+            print(f"edge-run: metrics at {metrics.url}", file=sys.stderr)
+        if options.view == "terminal":
+            with _packages_of("--view terminal", "view"):
+                from edge.publishers.terminal import TerminalView
+            self._look_on(self._stack.enter_context(TerminalView(sys.stderr)))
+            self.want_lines = options.output is not None or not sys.stdout.isatty()
+
+    def close(self) -> None:
+        """Close all that was opened; a second time does nothing."""
+        self._stack.close()
+
+    def _look_on(self, onlooker: Onlooker) -> None:
+        self._onlookers.append(onlooker)
+        self.add(onlooker)
+
+
+def open_publishers(options: Options, stack: ExitStack) -> FanOut:
+    """What the options ask for, but for JSON Lines; closed with the stack at the latest.
+
+    Raises
+    ------
+    InputError : a package is missing, an address is taken, a token is none, or standard error is no terminal.
+    """
+    fan_out = FanOut()
+    stack.callback(fan_out.close)
+    fan_out.open(options)
+    return fan_out
+
+
+def dbfs_from_samples(samples: npt.NDArray[np.int16]) -> float:
+    """Root mean square in dB of full scale, where a full-scale square wave is 0; -96 for silence."""
+    if not len(samples):
+        return SILENCE_DBFS
+    mean_square = float(np.square(samples, dtype=np.float32).mean())
+    return max(SILENCE_DBFS, 10 * float(np.log10(mean_square + 1e-9)) - 90.309)
+
+
+@contextmanager
+def _packages_of(flag: str, extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f"{flag} needs the package {package}, which is not installed. pip install 'edge-emotion[{extra}]'"
+        ) from error

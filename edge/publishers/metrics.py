@@ -1,0 +1,172 @@
+"""Figures for Prometheus at /metrics, and whether the run is alive at /healthz."""
+
+import json
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from bundle.features import NS_PER_S
+from bundle.labels import STATES
+from edge.access import Access, Address
+from edge.message import Message
+
+SILENCE_S = 2.0
+"""Without a message for so long, the run is not healthy."""
+
+AGE_BUCKETS_S = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
+INTERVAL_BUCKETS_S = (0.15, 0.19, 0.21, 0.25, 0.3, 0.4, 0.6, 1.0, 2.0)
+"""Around the 0.2 s that lie between two updates."""
+
+STATUSES = {
+    "source": ("audio+video", "video", "audio", "none"),
+    "face": ("ok", "lost", "dark", "no image", "off"),
+    "voice": ("speech", "silent", "lost", "off"),
+    "camera": ("ok", "lost", "frozen", "slow", "black", "off"),
+    "microphone": ("ok", "lost", "silent", "wrong rate", "off"),
+    "load": ("normal", "reduced rate", "int8", "one modality"),
+}
+"""The values of the message's fields, those of its `health` among them."""
+
+
+class Metrics:
+    """Serves from the constructor to `close`, each request in a thread of its own.
+
+    url : of the metrics. clock : seconds, monotonic.
+
+    Raises
+    ------
+    InputError : the address cannot be had.
+    """
+
+    def __init__(self, address: Address, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._emitted_s: float | None = None
+        self._last: Message | None = None
+        self._registry = CollectorRegistry()
+        self._define()
+        try:
+            self._server = _Server((address.host, address.port), _handler(self, access))
+        except OSError as error:
+            address.fail("--metrics", error)
+        token = f"?token={access.token}" if access.token else ""
+        self.url = f"{Address(address.host, self._server.server_port).origin}/metrics{token}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True
+        )
+        self._thread.start()
+
+    def publish(self, message: Message) -> None:
+        now_s = self._clock()
+        if self._emitted_s is not None:
+            self._intervals.observe(now_s - self._emitted_s)
+        self._emitted_s = now_s
+        if message["age_ms"] is not None:
+            self._ages.observe(message["age_ms"] / 1e3)
+        last = self._last or {"captured_ns": message["captured_ns"], "dropped": {"images": 0, "audio": 0}}
+        self._state_s.labels(message["state"]).inc((message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
+        self._images.inc(max(0, message["dropped"]["images"] - last["dropped"]["images"]))
+        self._samples.inc(max(0, message["dropped"]["audio"] - last["dropped"]["audio"]))
+        fields = {**message, **message.get("health", {})}
+        for field, gauge in self._statuses.items():
+            for status in STATUSES[field]:
+                gauge.labels(status).set(status == fields.get(field))
+        self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
+        self._last = message
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def silent_s(self) -> float | None:
+        """Seconds since the newest message; None before the first."""
+        return None if self._emitted_s is None else self._clock() - self._emitted_s
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(1.0)
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _define(self) -> None:
+        def named(kind: Callable[..., Any], name: str, text: str, **options: Any) -> Any:
+            return kind(f"edge_emotion_{name}", text, registry=self._registry, **options)
+
+        self._ages = named(
+            Histogram, "age_seconds", "Emission minus capture of the newest sample used", buckets=AGE_BUCKETS_S
+        )
+        self._intervals = named(
+            Histogram, "update_interval_seconds", "Time between two updates", buckets=INTERVAL_BUCKETS_S
+        )
+        self._state_s = named(Counter, "state_seconds", "Time spent in each state", labelnames=["state"])
+        self._images = named(Counter, "dropped_images", "Images that were never looked at")
+        self._samples = named(Counter, "dropped_audio_samples", "Samples at 16 kHz that were lost")
+        self._engine = named(Info, "run", "Which networks run, on what")
+        self._statuses = {
+            field: named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
+            for field in STATUSES
+        }
+        for state in STATES:
+            self._state_s.labels(state)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's would ask the resolver for our name, which may take seconds without a network.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def handle_error(self, *_: object) -> None:
+        """A client that left before it got its answer is no one's concern."""
+
+
+def _handler(metrics: Metrics, access: Access) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # seconds for a client that says nothing
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            in_url = parse_qs(url.query).get("token", [None])[0]
+            if not access.knows_host(self.headers.get("Host", "")):
+                self._answer(403, "text/plain", b"This name is not known here; use the machine's address.\n")
+            elif url.path == "/healthz":  # for whoever restarts us; it says nothing of the driver's state
+                silent_s = metrics.silent_s()
+                healthy = silent_s is not None and silent_s < SILENCE_S
+                body = json.dumps({"healthy": healthy, "silent_s": silent_s}).encode() + b"\n"
+                self._answer(200 if healthy else 503, "application/json", body)
+            elif url.path != "/metrics":
+                self._answer(404, "text/plain", b"Here are /metrics and /healthz.\n")
+            elif not access.knows_token(in_url, self.headers.get("Authorization")):
+                self._answer(401, "text/plain", b"Send the token: Authorization: Bearer ... (edge-run prints it).\n")
+            else:
+                self._answer(200, CONTENT_TYPE_LATEST, metrics.text())
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
