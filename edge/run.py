@@ -226,6 +226,7 @@ class Session:
         if options.camera is not None:
             camera = stack.enter_context(Camera(options.camera, wake=wake.set))
         self.dropped = lambda: Dropped(camera.dropped if camera else 0, microphone.dropped if microphone else 0)
+        self.health = lambda: Health(camera.health if camera else "off", microphone.health if microphone else "off")
         self._open_recorder(back_pressure=False)
         start_ns = now_ns()
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_perception, start_ns)
