@@ -89,6 +89,11 @@ def read_manifest(folder: str | Path) -> Manifest:
     return manifest
 
 
+def manifest_sha256(folder: str | Path) -> str:
+    """The hash of a bundle's manifest, and through it of every file: what tells one bundle from another."""
+    return _sha256(Path(folder) / MANIFEST)
+
+
 def _verified_document(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():

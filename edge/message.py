@@ -1,24 +1,46 @@
 """The message: one JSON object per update. docs/message.md is its reference, docs/message.schema.json its schema."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar
 
 from perception.chunks import EmotionState
 
 Message = Mapping[str, Any]
 
+CameraHealth = Literal["ok", "lost", "frozen", "slow", "black", "off"]
+MicrophoneHealth = Literal["ok", "lost", "silent", "wrong rate", "off"]
+Load = Literal["normal", "reduced rate", "int8", "one modality"]
+
 
 @dataclass(frozen=True)
 class Dropped:
-    """Counts since the start of what was captured but never perceived: images, and audio samples at 16 kHz."""
+    """Counts since the start of what never came about: images and audio samples at 16 kHz that were captured but never
+    perceived, and updates that would have been late.
+    """
 
     images: int = 0
     audio: int = 0
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the devices do, and what is given up under load."""
+
+    camera: CameraHealth = "off"
+    microphone: MicrophoneHealth = "off"
+    load: Load = "normal"
 
 
 def message_from_state(
-    seq: int, state: EmotionState, emitted_ns: int, dropped: Dropped, bundle: str, engine: str
+    seq: int,
+    state: EmotionState,
+    emitted_ns: int,
+    dropped: Dropped,
+    bundle: str,
+    engine: str,
+    health: Health = Health(),
 ) -> Message:
     """The message of one update."""
     estimate = state.estimate
@@ -39,7 +61,8 @@ def message_from_state(
         "source": estimate.source,
         "face": estimate.face,
         "voice": estimate.voice,
-        "dropped": {"images": dropped.images, "audio": dropped.audio},
+        "dropped": asdict(dropped),
+        "health": asdict(health),
         "bundle": bundle,
         "engine": engine,
     }
@@ -47,3 +70,15 @@ def message_from_state(
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+_Part = TypeVar("_Part", Dropped, Health)
+
+
+def part_from_message(kind: type[_Part], message: Message) -> _Part:
+    """A message's "dropped" or "health"; ValueError, KeyError or TypeError where it holds none."""
+    document = message[kind.__name__.lower()]
+    part = kind(**document)
+    if any(type(value) is not type(getattr(kind(), name)) for name, value in document.items()):
+        raise ValueError(f"{document} is no {kind.__name__}")
+    return part

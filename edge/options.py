@@ -41,6 +41,9 @@ class Options:
     view: str | None
     metrics: Address | None
     token_file: Path | None
+    record: Path | None
+    record_media: bool
+    replay: Path | None
     list_devices: bool
 
 
@@ -68,8 +71,14 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     )  # fmt: skip
 
     clip = parser.add_argument_group("a recording instead of devices")
-    clip.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
+    which = clip.add_mutually_exclusive_group()
+    which.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
+    which.add_argument("--replay", type=Path, metavar="FILE", help="what --record wrote: the same states again")
     clip.add_argument("--realtime", action="store_true", help="at the speed at which it was recorded")
+
+    record = parser.add_argument_group("recording (nothing is written unless asked for)")
+    record.add_argument("--record", type=Path, metavar="FILE", help="write embeddings, states and timings to FILE")
+    record.add_argument("--record-media", action="store_true", help="write images and sound to it as well")
 
     camera = parser.add_argument_group("camera")
     which = camera.add_mutually_exclusive_group()
@@ -92,10 +101,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     given = parser.parse_args(arguments)
     if given.no_camera and given.no_microphone:
         parser.error("--no-camera and --no-microphone leave nothing to perceive; drop one of them")
-    if given.realtime and not given.clip:
-        parser.error("--realtime goes with --clip; devices are always in real time")
+    if given.realtime and not given.clip and not given.replay:
+        parser.error("--realtime goes with --clip or --replay; devices are always in real time")
     if given.token_file and not (given.dashboard or given.metrics):
         parser.error("--token-file goes with --dashboard or --metrics")
+    if given.record_media and not given.record:
+        parser.error("--record-media goes with --record FILE, which names where to")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(
@@ -115,6 +126,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         view=given.view,
         metrics=given.metrics,
         token_file=given.token_file,
+        record=given.record,
+        record_media=given.record_media,
+        replay=given.replay,
         list_devices=given.list_devices,
     )
 

@@ -14,20 +14,25 @@ from typing import TextIO
 
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.features import NS_PER_S
-from bundle.manifest import Manifest, read_manifest
+from bundle.manifest import Manifest, manifest_sha256, read_manifest
+from edge.clock import now_ns
 from edge.fan_out import open_publishers
-from edge.message import Dropped, message_from_state
+from edge.message import Dropped, Health, Message, message_from_state
 from edge.options import Options, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
+from edge.publishers.recorder import Recorder
+from edge.recording import Frame, ObservationCoder, WindowDelta
+from edge.replay_check import ReplayCheck
 from edge.sources.camera import Camera
 from edge.sources.devices import list_devices
 from edge.sources.microphone import Microphone
+from edge.sources.replay import RecordedUpdate, Replay
 from edge.summary import RunSummary
-from perception.chunks import AudioChunk, Estimate, FaceStatus, VoiceStatus
+from perception.chunks import AudioChunk, Estimate, FaceStatus, Observation, VideoChunk, VoiceStatus
 from perception.clip import decode_clip, probe_clip
 from perception.mount import CameraMount
-from perception.network import open_network
-from perception.pipeline import Perception
+from perception.network import embedding_sizes, open_network
+from perception.pipeline import Perception, empty_window
 from perception.state import StateMachine
 from perception.tap import Tap
 
@@ -60,11 +65,13 @@ def _run(options: Options) -> None:
     """Estimates to states to messages, until the source ends, the duration is over, or a signal comes."""
     session = Session(options, read_manifest(options.bundle))
     summary, started_s = RunSummary(), time.monotonic()
+    _refuse_overwriting(options)
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signals())
         publishers = open_publishers(options, stack)
         session.tap = publishers.tap
-        estimates = session.clip(options.clip, stop) if options.clip else session.live(stop, stack)
+        stack.enter_context(session)
+        estimates = session.estimates(stop, stack)
         first = [*islice(estimates, 1)]  # opens the source: an output is not emptied for nothing
         if publishers.want_lines:
             publishers.add(JsonLinesPublisher(stack.enter_context(_output(options))))
@@ -73,9 +80,10 @@ def _run(options: Options) -> None:
             for seq, estimate in enumerate(chain(first, estimates)):
                 message = message_from_state(
                     seq, state.update(estimate), session.clock_ns(estimate), session.dropped(),
-                    session.manifest.name, session.engine,
+                    session.manifest.name, session.engine, session.health(),
                 )  # fmt: skip
                 publishers.publish(message)
+                session.published(message)
                 summary.add(message)
                 if stop.is_set():
                     break
@@ -84,23 +92,54 @@ def _run(options: Options) -> None:
             if summary.count:
                 step_s = session.manifest.window.step_s
                 print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
+    session.raise_failed_check()
 
 
 class Session:
     """One run: what it perceives and by which clock.
 
     clock_ns : when the message of an estimate is emitted. dropped : what was captured but never perceived.
-    tap : who looks on; set before the run.
+    health : how the devices do. tap : who looks on; set before the run.
     """
 
     def __init__(self, options: Options, manifest: Manifest) -> None:
         self.options, self.manifest = options, manifest
-        self.clock_ns: Callable[[Estimate], int] = lambda _: time.monotonic_ns()
+        self.clock_ns: Callable[[Estimate], int] = lambda _: now_ns()
         self.dropped: Callable[[], Dropped] = Dropped
+        self.health: Callable[[], Health] = self._well
         self.engine = "loading"
         self.tap: Tap | None = None
         self._camera = options.camera is not None
         self._microphone = options.microphone is not None
+        self._recorder: Recorder | None = None
+        self._check: ReplayCheck | None = None
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._recorder:
+            self._recorder.close()
+
+    def estimates(self, stop: threading.Event, stack: ExitStack) -> Iterator[Estimate]:
+        """Estimates of what the options name: a clip, a recorded run, or the devices."""
+        if self.options.replay:
+            return self.replay(self.options.replay, stop)
+        return self.clip(self.options.clip, stop) if self.options.clip else self.live(stop, stack)
+
+    def published(self, message: Message) -> None:
+        """Record the message of the newest estimate, and compare it to the recorded one in a replay."""
+        if self._recorder:
+            self._recorder.publish(message)
+        if self._check:
+            self._check.published(message)
+
+    def raise_failed_check(self) -> None:
+        """InputError where the recording failed, or the replay differs from what was recorded."""
+        if self._recorder and self._recorder.error:
+            raise InputError(f"{self._recorder.error}. What was recorded before can be replayed.")
+        if self._check:
+            self._check.raise_differences()
 
     def clip(self, path: Path, stop: threading.Event) -> Iterator[Estimate]:
         """Estimates of a clip on its own time line, as fast as possible or paced by the clock.
@@ -115,15 +154,16 @@ class Session:
         chunks = decode_clip(path, mono_channel=self.options.channel)
         if not self.options.realtime:
             self.clock_ns = lambda estimate: estimate.captured_ns
+        self._open_recorder(back_pressure=not self.options.realtime)
         yield self._warming_up(0)
         perception = self._open_perception(start_ns=0)
-        origin_ns = time.monotonic_ns()
+        origin_ns = now_ns()
         if self.options.realtime:
-            self.clock_ns = lambda _: time.monotonic_ns() - origin_ns
+            self.clock_ns = lambda _: now_ns() - origin_ns
 
         def wait_until(elapsed_ns: int) -> None:
             if self.options.realtime:
-                stop.wait((origin_ns + elapsed_ns - time.monotonic_ns()) / NS_PER_S)
+                stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
 
         step_ns, number, newest_ns = self.manifest.window.step_ns, 1, 0
         truncated = None
@@ -132,20 +172,57 @@ class Session:
                 due_ns = chunk.end_ns() if isinstance(chunk, AudioChunk) else chunk.captured_ns
                 while number * step_ns + CLIP_LATENESS_NS < due_ns and not self._is_over(number * step_ns):
                     wait_until(number * step_ns + CLIP_LATENESS_NS)
-                    yield perception.estimate(number)
+                    yield self._estimate(perception.observe(number), perception.judge)
                     number += 1
                 if self._is_over(number * step_ns):
                     return
                 wait_until(due_ns)
-                perception.push(chunk)
+                self._push(perception, chunk)
                 newest_ns = max(newest_ns, due_ns)
         except InputError as error:
             truncated = error
         while number * step_ns <= newest_ns and not self._is_over(number * step_ns):
-            yield perception.estimate(number)
+            yield self._estimate(perception.observe(number), perception.judge)
             number += 1
         if truncated:
             raise truncated
+
+    def replay(self, path: Path, stop: threading.Event) -> Iterator[Estimate]:
+        """Estimates of a recorded run: its embeddings judged anew, or its sound and images perceived by another bundle.
+
+        A recording that turns out to be damaged is replayed as far as it goes before the error is raised.
+        """
+        replay = Replay(path)
+        self._camera, self._microphone = replay.camera, replay.microphone
+        anew = replay.media and replay.bundle_sha256 != manifest_sha256(self.options.bundle)
+        if not anew:
+            replay.check_bundle(self.manifest.name, manifest_sha256(self.options.bundle))
+            self._check = ReplayCheck(path)
+        self._open_recorder(back_pressure=True)
+        perception: Perception | None = None
+        origin_ns, start_ns = now_ns(), 0
+        for entry in replay.entries(self._coder()):
+            if not isinstance(entry, RecordedUpdate):
+                if perception and anew:
+                    self._push(perception, entry)
+                continue
+            if perception is None:
+                start_ns = entry.observation.captured_ns
+                perception = self._open_perception(start_ns)
+                opened_engine = self.engine
+            elapsed_ns = entry.observation.captured_ns - start_ns
+            if self._is_over(elapsed_ns):
+                return
+            if self.options.realtime:
+                stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
+            self.engine = "loading" if entry.message["engine"] == "loading" else opened_engine
+            self.clock_ns = lambda _, entry=entry: entry.emitted_ns  # type: ignore[misc]
+            self.dropped, self.health = lambda entry=entry: entry.dropped, lambda entry=entry: entry.health  # type: ignore[misc]
+            observation = perception.observe(elapsed_ns // self.manifest.window.step_ns) if anew else entry.observation
+            estimate = self._estimate(observation, perception.judge)
+            if self._check:
+                self._check.estimated(estimate, entry)
+            yield estimate
 
     def live(self, stop: threading.Event, stack: ExitStack) -> Iterator[Estimate]:
         """Estimates of the devices, from the first moment on; the networks load meanwhile."""
@@ -156,24 +233,29 @@ class Session:
         if options.camera is not None:
             camera = stack.enter_context(Camera(options.camera, wake=wake.set))
         self.dropped = lambda: Dropped(camera.dropped if camera else 0, microphone.dropped if microphone else 0)
-        start_ns = time.monotonic_ns()
+        self.health = lambda: Health(camera.health if camera else "off", microphone.health if microphone else "off")
+        self._open_recorder(back_pressure=False)
+        start_ns = now_ns()
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_perception, start_ns)
         step_ns, number = self.manifest.window.step_ns, 0
         while not stop.is_set() and not self._is_over(number * step_ns):
             due_ns = start_ns + number * step_ns + LATENESS_NS
-            wake.wait(max(0.0, (due_ns - time.monotonic_ns()) / NS_PER_S))
+            wake.wait(max(0.0, (due_ns - now_ns()) / NS_PER_S))
             wake.clear()
             perception = loading.result() if loading.done() else None
             image = camera.take() if camera else None
             if perception:
                 for chunk in microphone.take() if microphone else ():
-                    perception.push(chunk)
+                    self._push(perception, chunk)
                 if image:
-                    perception.push(image)
-            now_ns = time.monotonic_ns()
-            if now_ns >= due_ns:
-                number = (now_ns - LATENESS_NS - start_ns) // step_ns  # late updates are left out, not queued
-                yield perception.estimate(number) if perception else self._warming_up(start_ns + number * step_ns)
+                    self._push(perception, image)
+            moment_ns = now_ns()
+            if moment_ns >= due_ns:
+                number = (moment_ns - LATENESS_NS - start_ns) // step_ns  # late updates are left out, not queued
+                if perception:
+                    yield self._estimate(perception.observe(number), perception.judge)
+                else:
+                    yield self._warming_up(start_ns + number * step_ns)
                 number += 1
 
     def _is_over(self, elapsed_ns: int) -> bool:
@@ -183,7 +265,55 @@ class Session:
         """Before the networks are loaded."""
         face: FaceStatus = "no image" if self._camera else "off"
         voice: VoiceStatus = "lost" if self._microphone else "off"
-        return Estimate(captured_ns, None, None, "none", "warming up", face, voice)
+        window, sizes = self.manifest.window, embedding_sizes(self.manifest)
+        observation = Observation(
+            captured_ns, None, "none", "warming up", face, voice,
+            *empty_window(window.image_slots, sizes["visual"]),
+            *empty_window(window.segment_slots(self.manifest.audio), sizes["audio"]),
+        )  # fmt: skip
+        nothing = Estimate(captured_ns, None, None, "none", "warming up", face, voice)
+        return self._estimate(observation, lambda _: nothing)
+
+    def _estimate(self, observation: Observation, judge: Callable[[Observation], Estimate]) -> Estimate:
+        estimate = judge(observation)
+        if self._recorder:
+            self._recorder.observe(observation, estimate)
+        return estimate
+
+    def _push(self, perception: Perception, chunk: AudioChunk | VideoChunk) -> None:
+        perception.push(chunk)
+        if self._recorder:
+            self._recorder.push(chunk)
+
+    def _well(self) -> Health:
+        return Health("ok" if self._camera else "off", "ok" if self._microphone else "off")
+
+    def _coder(self) -> ObservationCoder:
+        window, sizes = self.manifest.window, embedding_sizes(self.manifest)
+        return ObservationCoder(
+            WindowDelta(window.image_slots, sizes["visual"], window.image_period_ns),
+            WindowDelta(window.segment_slots(self.manifest.audio), sizes["audio"], window.step_ns),
+        )
+
+    def _open_recorder(self, *, back_pressure: bool) -> None:
+        """Before the first estimate. The file itself is opened with the first message."""
+        options = self.options
+        if options.record is None:
+            return
+        start = Frame(
+            "start",
+            {
+                "bundle": self.manifest.name,
+                "bundle_sha256": manifest_sha256(options.bundle),
+                "camera": self._camera,
+                "microphone": self._microphone,
+                "media": options.record_media,
+            },
+        )
+        self._recorder = Recorder(
+            options.record, start, self._coder(), self.manifest.window,
+            media=options.record_media, back_pressure=back_pressure,
+        )  # fmt: skip
 
     def _open_perception(self, start_ns: int) -> Perception:
         options, detect = self.options, None
@@ -211,6 +341,16 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _refuse_overwriting(options: Options) -> None:
+    """InputError where a file to write is one to read, or both files to write are the same."""
+    written = {"--output": options.output, "--record": options.record}
+    read = {"the clip itself": options.clip, "the replayed file itself": options.replay, "--record too": options.record}
+    for flag, target in written.items():
+        for what, source in read.items():
+            if target and source and target is not source and target.resolve() == source.resolve():
+                raise InputError(f"{flag} {target} is {what}. Choose another file.")
+
+
 @contextmanager
 def _output(options: Options) -> Iterator[TextIO]:
     path = options.output
@@ -219,8 +359,6 @@ def _output(options: Options) -> Iterator[TextIO]:
             raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
         yield sys.stdout
         return
-    if options.clip and path.exists() and path.samefile(options.clip):
-        raise InputError(f"--output {path} is the clip itself. Choose another file.")
     try:
         file = path.open("w", encoding="utf-8")
     except OSError as error:

@@ -53,6 +53,28 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """What one window holds, before the head judges it.
+
+    captured_ns : end of the window. newest_ns : time of the newest sample used, None where nothing counts.
+    source : the modalities that count. reason : why none does.
+    visual, audio : float32 ndarray [shape=(slots, width)], embeddings, newest last; visual_mask, audio_mask :
+        float32 ndarray [shape=(slots,)], 1 where there is one.
+    """
+
+    captured_ns: int
+    newest_ns: int | None
+    source: Source
+    reason: str
+    face: FaceStatus
+    voice: VoiceStatus
+    visual: npt.NDArray[np.float32]
+    visual_mask: npt.NDArray[np.float32]
+    audio: npt.NDArray[np.float32]
+    audio_mask: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What one window says.
 

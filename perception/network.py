@@ -55,5 +55,10 @@ def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> N
             f"bundle {manifest.name} has parts {sorted(engines)}, without {missing}; expected {list(PARTS)}. "
             "Export it again with edge-export."
         )
-    sizes = {part: manifest.parts[part].outputs[EMBEDDING][0] for part in ("visual", "audio")}
+    sizes = embedding_sizes(manifest)
     return Network(manifest.name, manifest.labels, manifest.audio, manifest.video, manifest.window, engines, sizes)
+
+
+def embedding_sizes(manifest: Manifest) -> Mapping[str, int]:
+    """Lengths of the encoders' embeddings, of "visual" and "audio"; KeyError for a bundle without such parts."""
+    return {part: manifest.parts[part].outputs[EMBEDDING][0] for part in ("visual", "audio")}

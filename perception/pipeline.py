@@ -3,8 +3,9 @@
 import numpy as np
 
 from bundle.features import AUDIO_EMBEDDINGS, AUDIO_MASK, VISUAL_EMBEDDINGS, VISUAL_MASK
-from perception.chunks import AudioChunk, Estimate, VideoChunk
+from perception.chunks import AudioChunk, Estimate, Observation, VideoChunk
 from perception.encoders import FaceEncoder, VoiceEncoder
+from perception.engine import Engine
 from perception.face import Detect
 from perception.fusion import choose_source, probs_of_source, reason_for_none
 from perception.mount import CameraMount
@@ -47,8 +48,8 @@ class Perception:
         self._voice = (
             VoiceEncoder(network.audio, window, engines["audio"], sizes["audio"], start_ns, tap) if microphone else None
         )
-        self._no_faces = _empty_window(window.image_slots, sizes["visual"])
-        self._no_segments = _empty_window(window.segment_slots(network.audio), sizes["audio"])
+        self._no_faces = empty_window(window.image_slots, sizes["visual"])
+        self._no_segments = empty_window(window.segment_slots(network.audio), sizes["audio"])
 
     def push(self, chunk: AudioChunk | VideoChunk) -> None:
         """Encode a chunk; each stream in order of time. A chunk of a modality not in use is ignored."""
@@ -60,6 +61,14 @@ class Perception:
 
     def estimate(self, number: int) -> Estimate:
         """What the window that ends at update `number` says; numbers must not decrease."""
+        return self.judge(self.observe(number))
+
+    def judge(self, observation: Observation) -> Estimate:
+        """What the network's head makes of a window."""
+        return estimate_from_observation(observation, self._network.engines["head"])
+
+    def observe(self, number: int) -> Observation:
+        """What the window that ends at update `number` holds; numbers must not decrease."""
         window = self._network.window
         now_ns = self._start_ns + number * window.step_ns
         image_end, segment_end = number * (window.step_ns // window.image_period_ns), number + 1
@@ -71,23 +80,37 @@ class Perception:
         voice = self._voice.status(speaks, now_ns) if self._voice else "off"
         hears = speaks and voice != "lost"
         source = choose_source(sees, hears)
-        probs, newest_ns, reason = None, None, ""
+        newest_ns, reason = None, ""
         if source == "none":
             reason = "warming up" if number * window.step_s < WARM_UP_S else reason_for_none(face, voice)
         else:
-            inputs = {
-                VISUAL_EMBEDDINGS: visual,
-                VISUAL_MASK: visual_mask,
-                AUDIO_EMBEDDINGS: audio,
-                AUDIO_MASK: audio_mask,
-            }
-            outputs = self._network.engines["head"].run({name: array[None] for name, array in inputs.items()})
-            probs = probs_of_source(outputs, source)
             seen_ns = self._face.newest_ns(image_end) if self._face and sees else None
             heard_ns = self._voice.newest_ns(segment_end) if self._voice and hears else None
             newest_ns = max(time for time in (seen_ns, heard_ns) if time is not None)
-        return Estimate(now_ns, newest_ns, probs, source, reason, face, voice)
+        return Observation(
+            now_ns, newest_ns, source, reason, face, voice, visual, visual_mask, audio, audio_mask
+        )  # fmt: skip
 
 
-def _empty_window(slots: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def estimate_from_observation(observation: Observation, head: Engine) -> Estimate:
+    """What the head makes of a window; it is not asked where no modality counts."""
+    probs = None
+    if observation.source != "none":
+        outputs = head.run(
+            {
+                VISUAL_EMBEDDINGS: observation.visual[None],
+                VISUAL_MASK: observation.visual_mask[None],
+                AUDIO_EMBEDDINGS: observation.audio[None],
+                AUDIO_MASK: observation.audio_mask[None],
+            }
+        )
+        probs = probs_of_source(outputs, observation.source)
+    return Estimate(
+        observation.captured_ns, observation.newest_ns, probs, observation.source, observation.reason,
+        observation.face, observation.voice,
+    )  # fmt: skip
+
+
+def empty_window(slots: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings and mask of a window in which there is nothing."""
     return np.zeros((slots, width), np.float32), np.zeros(slots, np.float32)

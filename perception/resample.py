@@ -33,11 +33,7 @@ class Resampler:
     """
 
     def __init__(self, rate_hz: int) -> None:
-        if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
-            raise ArgumentError(
-                f"sample rate is {rate_hz} Hz; expected {LOWEST_RATE_HZ}..{HIGHEST_RATE_HZ} Hz. "
-                "Give the rate at which the samples were recorded."
-            )
+        _check_rate(rate_hz)
         import soxr
 
         # float32, not int16: libsoxr dithers int16 output.
@@ -58,11 +54,7 @@ class Resampler:
         ------
         ArgumentError : samples are not one-dimensional, or neither float32 nor int16.
         """
-        if samples.ndim != 1 or samples.dtype not in (np.float32, np.int16):
-            raise ArgumentError(
-                f"samples have dtype {samples.dtype} and shape {samples.shape}; expected float32 (-1..1) or "
-                "int16, shape (n,). Convert them, and mix the channels down to one."
-            )
+        _check_samples(samples)
         if self._stream is None:
             return _int16_from_samples(samples)
         resampled = self._stream.resample_chunk(_float32_from_samples(samples), last=last)
@@ -74,6 +66,73 @@ class Resampler:
         """Forget what is held back; the next `push` begins a new stream."""
         if self._stream is not None:
             self._stream.clear()
+
+
+class AdaptiveResampler:
+    """Mono audio of a rate that is corrected while it runs, to 16 kHz int16: for a device whose crystal is off.
+
+    As `Resampler`, with libsoxr's variable rate: it holds back 20 ms at most, 16 kHz included.
+
+    Parameters
+    ----------
+    rate_hz : nominal input sample rate, 1 000..768 000 Hz.
+
+    Raises
+    ------
+    ArgumentError : as `Resampler`.
+    """
+
+    MAX_CORRECTION = 1e-3
+    """Of the nominal rate, either way; crystals are off by 1e-4, Bluetooth links by 5e-4."""
+
+    def __init__(self, rate_hz: int) -> None:
+        _check_rate(rate_hz)
+        self._rate_hz = rate_hz
+        self._restart()
+
+    def correct(self, correction: float) -> None:
+        """From now on the input's rate is (1 + correction) times the nominal; -1e-3..1e-3, clipped."""
+        self._correction = min(max(correction, -self.MAX_CORRECTION), self.MAX_CORRECTION)
+        self._stream.set_io_ratio(self.rate_hz, SAMPLE_RATE_HZ, self._rate_hz // 50)
+
+    @property
+    def rate_hz(self) -> float:
+        """As corrected."""
+        return self._rate_hz * (1 + self._correction)
+
+    def push(
+        self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16], *, last: bool = False
+    ) -> npt.NDArray[np.int16]:
+        """As `Resampler.push`; a new stream begins with the nominal rate."""
+        _check_samples(samples)
+        resampled = self._stream.resample_chunk(_float32_from_samples(samples), last=last)
+        if last:
+            self._restart()
+        return _int16_from_samples(resampled)
+
+    def _restart(self) -> None:
+        import soxr
+
+        self._correction = 0.0
+        highest_hz = self._rate_hz * (1 + self.MAX_CORRECTION)
+        self._stream = soxr.ResampleStream(highest_hz, SAMPLE_RATE_HZ, 1, dtype="float32", vr=True)
+        self._stream.set_io_ratio(self._rate_hz, SAMPLE_RATE_HZ)
+
+
+def _check_rate(rate_hz: int) -> None:
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise ArgumentError(
+            f"sample rate is {rate_hz} Hz; expected {LOWEST_RATE_HZ}..{HIGHEST_RATE_HZ} Hz. "
+            "Give the rate at which the samples were recorded."
+        )
+
+
+def _check_samples(samples: npt.NDArray) -> None:
+    if samples.ndim != 1 or samples.dtype not in (np.float32, np.int16):
+        raise ArgumentError(
+            f"samples have dtype {samples.dtype} and shape {samples.shape}; expected float32 (-1..1) or "
+            "int16, shape (n,). Convert them, and mix the channels down to one."
+        )
 
 
 def _float32_from_samples(samples: npt.NDArray) -> npt.NDArray[np.float32]:

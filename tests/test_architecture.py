@@ -65,6 +65,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "distributed": {"training/sweep.py"},
     "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
     "cv2": {
+        "edge/jpeg.py",
         "edge/sources/camera.py",
         "edge/sources/devices.py",
         "edge/publishers/dashboard.py",

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge.clock import now_ns
+
 INDEX_BITS, BIT_PX = 16, 16
 
 
@@ -116,7 +118,7 @@ class MjpegCamera:
 
     def __init__(self, picture: npt.NDArray[np.uint8] | None = None) -> None:
         self._picture = plain_picture(self.WIDTH_PX, self.HEIGHT_PX) if picture is None else picture
-        self._born_s = time.monotonic()
+        self._born_s = now_ns() / 1e9
         self._stalled = threading.Event()
         self._port = 0
         self.restart()
@@ -173,8 +175,8 @@ class MjpegCamera:
     def _next_part(self) -> bytes:
         import cv2
 
-        index = int((time.monotonic() - self._born_s) * self.FPS) + 1
-        time.sleep(max(0.0, self.sent_ns(index) / 1e9 - time.monotonic()))
+        index = int((now_ns() / 1e9 - self._born_s) * self.FPS) + 1
+        time.sleep(max(0.0, self.sent_ns(index) / 1e9 - now_ns() / 1e9))
         if self._stalled.is_set():
             return b""
         bgr = image_of_index(index, self._picture)[..., ::-1]

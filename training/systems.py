@@ -132,7 +132,7 @@ def _check_needs_no_faces(request: Request, variant: str, config: Any) -> None:
 
 
 def _mrpn(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
-    options = SLIM_RECIPE | options if config.small_input else options
+    options = {**(SLIM_RECIPE if config.small_input else {}), **options}
     if config.fusion == "n0-late":
         return PaperMrpnRecipe(config, labels, branches=weights, **options)
     return PaperMrpnRecipe(config, labels, resnets=weights, **options)

@@ -2,17 +2,17 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from bundle.errors import InputError
+from bundle.features import NS_PER_S
+from edge.clock import now_ns
+from edge.message import CameraHealth
+from edge.watch import ImageWatch
 from perception.chunks import VideoChunk
-
-if TYPE_CHECKING:
-    import cv2
 
 OPEN_TIMEOUT_MS = 4_000
 """For an address; OpenCV's own default is 30 s."""
@@ -21,33 +21,54 @@ READ_TIMEOUT_MS = 2_000
 """A camera that is silent for so long is lost."""
 
 REOPEN_S = 0.5
+FROZEN_REOPEN_NS = 5 * NS_PER_S
 CLOSE_TIMEOUT_S = 2.0
+
+
+class Capture(Protocol):
+    """What is used of cv2.VideoCapture."""
+
+    def grab(self) -> bool: ...
+
+    def retrieve(self) -> tuple[bool, Any]: ...
+
+    def release(self) -> None: ...
 
 
 class Camera:
     """Newest image of a camera, RGB. A thread opens, reads and reopens it.
 
-    The thread reads without a pause, so that no image is a stale one out of the driver's queue.
+    The thread reads without a pause, so that no image is a stale one out of the driver's queue. A camera that gives
+    the same image over and over for 2 s is frozen: it is reopened, again every 5 s, and its image withheld until it
+    changes.
 
     Parameters
     ----------
     source : index, also as digits; path below /dev (those in /dev/v4l/by-id survive a replug); address (http://,
         rtsp://); or GStreamer pipeline, told by its exclamation marks, that ends in an appsink.
     wake : called from the camera's thread when there is a new image, and when the camera is lost.
+    open_capture : opens the source, or raises InputError; None for OpenCV.
 
     Raises
     ------
     InputError : the camera cannot be opened.
     """
 
-    def __init__(self, source: int | str, *, wake: Callable[[], None] = lambda: None) -> None:
-        self._source, self._wake = source, wake
+    def __init__(
+        self,
+        source: int | str,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        open_capture: Callable[[int | str], Capture] | None = None,
+    ) -> None:
+        self._source, self._wake, self._open = source, wake, open_capture or _capture_from_source
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None  # (BGR or gray, captured_ns)
         self._dropped = 0
         self._closing = threading.Event()
-        self._capture: cv2.VideoCapture | None = _capture_from_source(source)
-        self._heard_s = time.monotonic()
+        self._watch = ImageWatch()
+        self._capture: Capture | None = self._open(source)
+        self._heard_ns = self._reopened_ns = now_ns()
         self._reader = threading.Thread(target=self._run, name="camera", daemon=True)
         self._reader.start()
 
@@ -76,7 +97,13 @@ class Camera:
     def connected(self) -> bool:
         """False from the loss of the camera to the first image thereafter."""
         # By the clock: a driver that hangs keeps the reader from noticing.
-        return self._capture is not None and time.monotonic() - self._heard_s < READ_TIMEOUT_MS / 1e3
+        return self._capture is not None and now_ns() - self._heard_ns < READ_TIMEOUT_MS * 1_000_000
+
+    @property
+    def health(self) -> CameraHealth:
+        """As docs/message.md says; a frozen camera stays frozen while it is reopened."""
+        health = self._watch.health
+        return health if self.connected or health == "frozen" else "lost"
 
     def close(self) -> None:
         """Returns within 2 s, even if the driver hangs."""
@@ -94,9 +121,7 @@ class Camera:
             if self._capture is None:
                 self._closing.wait(REOPEN_S)
                 self._reopen()
-            elif self._capture.grab():
-                self._keep(self._capture, time.monotonic_ns())
-            else:
+            elif not self._read(self._capture):
                 # OpenCV's capture stays dead after one failure, although isOpened() is True.
                 self._capture.release()
                 self._capture = None
@@ -106,20 +131,30 @@ class Camera:
 
     def _reopen(self) -> None:
         with suppress(InputError):  # still lost, as `connected` says
-            self._capture = _capture_from_source(self._source)
+            self._capture = self._open(self._source)
+            self._reopened_ns = now_ns()
+            self._watch.reopened()
 
-    def _keep(self, capture: "cv2.VideoCapture", captured_ns: int) -> None:
+    def _read(self, capture: Capture) -> bool:
+        """Keep the next image. False where the camera must be reopened."""
+        if not capture.grab():
+            return False
+        captured_ns = now_ns()
         decoded, image = capture.retrieve()
         if not decoded:
-            return
+            return True
+        self._heard_ns = captured_ns
+        self._watch.update(image, captured_ns)
+        if self._watch.health == "frozen":
+            return captured_ns - self._reopened_ns < FROZEN_REOPEN_NS
         with self._lock:
             self._dropped += self._newest is not None
             self._newest = image, captured_ns
-        self._heard_s = time.monotonic()
         self._wake()
+        return True
 
 
-def _capture_from_source(source: int | str) -> "cv2.VideoCapture":
+def _capture_from_source(source: int | str) -> Capture:
     """An opened capture; InputError if there is none."""
     import cv2
 

@@ -1,17 +1,19 @@
 """Any PyAudio input at its native rate, as 16-kHz mono chunks; reopened whenever it falls silent."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.features import NS_PER_S
+from edge.clock import now_ns
+from edge.message import MicrophoneHealth
+from edge.watch import SILENT_NS, SoundWatch
 from perception.chunks import AudioChunk
 from perception.quiet import native_stderr_silenced
 from perception.timeline import AudioTimeline
@@ -34,11 +36,35 @@ REOPEN_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
 
 
+MUTE_REOPEN_S = 5.0
+"""Digital silence for so long: drivers are known that give nothing else after a glitch, until they are reopened."""
+
+MUTE_REOPEN_AGAIN_S = 60.0
+
+MAX_AGE_S = 1.0
+"""Of a block, as PortAudio tells it; its clock may be the wall clock, and be set between its two readings."""
+
+
+class Input(Protocol):
+    """An opened input that calls `on_block(interleaved int16 samples, age in s)` from a thread of its own."""
+
+    name: str
+    rate_hz: int
+    channels: int
+
+    def close(self) -> None: ...
+
+
+OnBlock = Callable[[bytes, float], None]
+OpenInput = Callable[[str | int, int | None, OnBlock], Input]
+
+
 class Microphone:
     """16-kHz mono int16 from any PyAudio input.
 
     PortAudio's callback copies and enqueues; `take` mixes and resamples. A thread notices when nothing comes
-    any more (input unplugged, sound server gone or hanging) and reopens the input until it is back.
+    any more (input unplugged, sound server gone or hanging) and reopens the input until it is back. Digital silence
+    is told by `health`, and the input is reopened once after 5 s of it, then every 60 s.
 
     Parameters
     ----------
@@ -46,6 +72,7 @@ class Microphone:
     channel : the one to use, from 0; None for the mean of all. A sound server maps channels as it likes: to
         choose from more than two, name the ALSA hw device.
     wake : called from the device's threads when there are new samples, and when the input is lost.
+    open_input : opens the device, or raises InputError; None for PyAudio.
 
     Raises
     ------
@@ -54,10 +81,16 @@ class Microphone:
     """
 
     def __init__(
-        self, device: str | int = "default", *, channel: int | None = None, wake: Callable[[], None] = lambda: None
+        self,
+        device: str | int = "default",
+        *,
+        channel: int | None = None,
+        wake: Callable[[], None] = lambda: None,
+        open_input: OpenInput | None = None,
     ) -> None:
-        self._channel, self._wake = channel, wake
-        self._stream = _Stream(device, channel, wake)
+        self._channel, self._wake, self._open = channel, wake, open_input or PortAudioInput
+        self._stream = _Stream(self._open, device, channel, wake)
+        self._watch_sound = SoundWatch()
         # Plugged in again, an input may have another index.
         self._device = device if isinstance(device, str) and not device.isdecimal() else self._stream.name
         self._connected = True
@@ -70,7 +103,10 @@ class Microphone:
 
         Chunks abut. Where samples were lost, captured_ns jumps by what is missing; it never runs back.
         """
-        return self._stream.take()
+        chunks = self._stream.take()
+        for chunk in chunks:
+            self._watch_sound.update(chunk.samples, chunk.captured_ns)
+        return chunks
 
     @property
     def dropped(self) -> int:
@@ -81,6 +117,15 @@ class Microphone:
     def connected(self) -> bool:
         """False from the loss of the input until samples come again."""
         return self._connected
+
+    @property
+    def health(self) -> MicrophoneHealth:
+        """As docs/message.md says."""
+        if not self._connected:
+            return "lost"
+        if self._stream.has_other_rate:
+            return "wrong rate"
+        return "silent" if self._watch_sound.silent_ns >= SILENT_NS else "ok"
 
     def close(self) -> None:
         """Returns within 2 s, even if the sound server hangs."""
@@ -95,20 +140,25 @@ class Microphone:
         self.close()
 
     def _watch(self) -> None:
-        silent_looks = 0
+        silent_looks, mute_until_ns = 0, round(MUTE_REOPEN_S * NS_PER_S)
         while not self._closing.wait(LOOK_S):
             silent_looks = 0 if self._stream.heard.is_set() else silent_looks + 1
             self._stream.heard.clear()
-            if silent_looks == SILENT_LOOKS:
+            mute_ns = self._watch_sound.silent_ns
+            if mute_ns < SILENT_NS:
+                mute_until_ns = round(MUTE_REOPEN_S * NS_PER_S)
+            if silent_looks == SILENT_LOOKS or mute_ns >= mute_until_ns:
                 self._connected = False
                 self._wake()
                 self._stream.close()
-                self._reopen()
+                self._reopen(wait_s=0.0 if mute_ns >= mute_until_ns else REOPEN_S)
+                mute_until_ns = mute_ns + round(MUTE_REOPEN_AGAIN_S * NS_PER_S)
 
-    def _reopen(self) -> None:
-        while not self._closing.wait(REOPEN_S):
+    def _reopen(self, wait_s: float) -> None:
+        while not self._closing.wait(wait_s):
+            wait_s = REOPEN_S
             with suppress(EdgeEmotionError, OSError):  # still lost, as `connected` says
-                stream = _Stream(self._device, self._channel, self._wake, self.dropped)
+                stream = _Stream(self._open, self._device, self._channel, self._wake, self.dropped)
                 if self._closing.is_set():  # since the sound server let go of us
                     stream.close()
                 else:
@@ -119,12 +169,60 @@ class Microphone:
 class _Stream:
     """An opened input that delivers; the constructor waits for its first block."""
 
-    def __init__(self, device: str | int, channel: int | None, wake: Callable[[], None], lost_samples: int = 0) -> None:
-        import pyaudio
-
+    def __init__(
+        self,
+        open_input: OpenInput,
+        device: str | int,
+        channel: int | None,
+        wake: Callable[[], None],
+        lost_samples: int = 0,
+    ) -> None:
         self.heard = threading.Event()
         self._channel, self._wake = channel, wake
         self._blocks: deque[tuple[bytes, int]] = deque()
+        self._input = open_input(device, channel, self._on_block)
+        self.name, self._rate_hz = self._input.name, self._input.rate_hz
+        self.timeline = AudioTimeline(self._rate_hz, lost_samples)
+        if not self.heard.wait(OPEN_TIMEOUT_S):
+            self.close()
+            raise InputError(
+                f"microphone {self.name!r}, opened with {self._input.channels} channels at {self._rate_hz} Hz, "
+                f"delivers nothing; expected samples within {OPEN_TIMEOUT_S:.0f} s. "
+                "Resume it if it is suspended, or choose another one (edge-run --list-devices)."
+            )
+
+    def take(self) -> list[AudioChunk]:
+        chunks = []
+        with suppress(IndexError):  # the queue is empty
+            while True:
+                data, captured_ns = self._blocks.popleft()
+                samples = mono_from_bytes(data, self._input.channels, self._channel)
+                chunks += self.timeline.push(samples, captured_ns)
+        return chunks
+
+    @property
+    def has_other_rate(self) -> bool:
+        """Whether the input has another rate than it claims."""
+        return self.timeline.rate_hz != self._rate_hz
+
+    def close(self) -> None:
+        self._input.close()
+
+    def _on_block(self, data: bytes, age_s: float) -> None:
+        if len(self._blocks) == QUEUED_BLOCKS:
+            self._blocks.clear()  # the timeline will see the gap, and count it
+        self._blocks.append((data, now_ns() - round(min(max(age_s, 0.0), MAX_AGE_S) * NS_PER_S)))
+        self.heard.set()
+        self._wake()
+
+
+class PortAudioInput:
+    """An input of PortAudio's, opened at its native rate."""
+
+    def __init__(self, device: str | int, channel: int | None, on_block: OnBlock) -> None:
+        import pyaudio
+
+        self._on_block = on_block
         self._go_on = None, pyaudio.paContinue
         self._closed = False
         # Only a new PyAudio sees inputs that came and went.
@@ -133,22 +231,12 @@ class _Stream:
         try:
             info = _input_from_name(self._audio, device)
             self.name: str = info["name"]
-            self._channels = _channels_to_open(info, channel)
-            rate_hz = round(info["defaultSampleRate"])
-            self.timeline = AudioTimeline(rate_hz, lost_samples)
-            self._open(info["index"], rate_hz)
+            self.channels = _channels_to_open(info, channel)
+            self.rate_hz = round(info["defaultSampleRate"])
+            self._open(info["index"])
         except BaseException:
             self.close()
             raise
-
-    def take(self) -> list[AudioChunk]:
-        chunks = []
-        with suppress(IndexError):  # the queue is empty
-            while True:
-                data, captured_ns = self._blocks.popleft()
-                samples = mono_from_bytes(data, self._channels, self._channel)
-                chunks += self.timeline.push(samples, captured_ns)
-        return chunks
 
     def close(self) -> None:
         """PortAudio does not return while a sound server hangs: then a thread is left behind."""
@@ -158,39 +246,28 @@ class _Stream:
             closer.start()
             closer.join(CLOSE_TIMEOUT_S)
 
-    def _open(self, index: int, rate_hz: int) -> None:
+    def _open(self, index: int) -> None:
         import pyaudio
 
-        attempt = f"microphone {self.name!r}, opened with {self._channels} channels at {rate_hz} Hz,"
         try:
             self._audio.open(
-                rate=rate_hz,
-                channels=self._channels,
+                rate=self.rate_hz,
+                channels=self.channels,
                 format=pyaudio.paInt16,
                 input=True,
                 input_device_index=index,
-                frames_per_buffer=rate_hz // BLOCKS_PER_S,
-                stream_callback=self._on_block,
+                frames_per_buffer=self.rate_hz // BLOCKS_PER_S,
+                stream_callback=self._on_samples,
             )
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{attempt} answers: {error}; expected a free input. Close what else uses it, or choose another one "
+                f"microphone {self.name!r}, opened with {self.channels} channels at {self.rate_hz} Hz, answers: "
+                f"{error}; expected a free input. Close what else uses it, or choose another one "
                 "(edge-run --list-devices)."
             ) from error
-        if not self.heard.wait(OPEN_TIMEOUT_S):
-            raise InputError(
-                f"{attempt} delivers nothing; expected samples within {OPEN_TIMEOUT_S:.0f} s. "
-                "Resume it if it is suspended, or choose another one (edge-run --list-devices)."
-            )
 
-    def _on_block(self, data: bytes, _n: int, times_s: Mapping[str, float], _flags: int) -> tuple[None, int]:
-        # PortAudio's clock may be the wall clock, which is set now and then; only its differences are used.
-        age_s = times_s["current_time"] - times_s["input_buffer_adc_time"]
-        if len(self._blocks) == QUEUED_BLOCKS:
-            self._blocks.clear()  # the timeline will see the gap, and count it
-        self._blocks.append((data, time.monotonic_ns() - round(age_s * NS_PER_S)))
-        self.heard.set()
-        self._wake()
+    def _on_samples(self, data: bytes, _n: int, times_s: Mapping[str, float], _flags: int) -> tuple[None, int]:
+        self._on_block(data, times_s["current_time"] - times_s["input_buffer_adc_time"])
         return self._go_on
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bundle.errors import ArgumentError
-from perception.resample import Resampler
+from perception.resample import AdaptiveResampler, Resampler
 
 RATES_HZ = (8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000)
 
@@ -106,3 +106,37 @@ def test_rate_out_of_range_is_rejected(rate_hz):
 def test_samples_of_another_shape_or_dtype_are_rejected(samples):
     with pytest.raises(ArgumentError, match="expected float32"):
         Resampler(48_000).push(samples)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 48_000])
+def test_adaptive_resampler_equals_the_fixed_one_while_nothing_is_corrected(rate_hz):
+    time_s = np.arange(2 * rate_hz) / rate_hz
+    tone = (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
+    fixed, adaptive = (push_in_pieces(kind(rate_hz), tone, [rate_hz // 50]) for kind in (Resampler, AdaptiveResampler))
+    middle = slice(4_000, 28_000)
+    spectrum = [
+        np.vdot(np.exp(2j * np.pi * 440 * np.arange(4_000, 28_000) / 16_000), x[middle]) for x in (fixed, adaptive)
+    ]
+    assert abs(np.angle(spectrum[1] / spectrum[0])) / (2 * np.pi * 440) < 0.2e-3
+    assert abs(spectrum[1] / spectrum[0]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("correction", [-1e-3, -1e-4, 1e-3])
+def test_corrected_rate_gives_samples_accordingly_and_leaves_no_click(correction):
+    resampler = AdaptiveResampler(48_000)
+    time_s = np.arange(10 * 48_000) / 48_000
+    tone = (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32).reshape(-1, 960)
+    output = [resampler.push(block) for block in tone[:100]]
+    resampler.correct(correction)
+    output += [resampler.push(block) for block in tone[100:]]
+    assert sum(map(len, output)) == pytest.approx(16_000 * (2 + 8 / (1 + correction)), abs=400)
+    heard = np.concatenate(output)[2_000:].astype(float) / 32_768
+    curvature = heard[:-2] - 2 * np.cos(2 * np.pi * 440 / 16_000) * heard[1:-1] + heard[2:]
+    assert np.abs(curvature).max() < 2e-3  # zero for a pure tone; a click of one sample would be 0.2
+    assert resampler.rate_hz == pytest.approx(48_000 * (1 + correction))
+
+
+def test_correction_beyond_the_limit_is_clipped():
+    resampler = AdaptiveResampler(16_000)
+    resampler.correct(0.5)
+    assert resampler.rate_hz == pytest.approx(16_016)

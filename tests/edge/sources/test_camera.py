@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bundle.errors import InputError
+from edge.clock import now_ns
 from edge.sources import camera as camera_module
 from edge.sources.camera import Camera
 from tests.virtual_devices import index_of_image, wait_until
@@ -40,7 +41,7 @@ def test_after_a_pause_the_newest_image_is_taken_and_those_it_replaced_are_count
         first = index_of_image(next_chunk(camera).image)
         wait_until(lambda: camera.dropped >= 15)
         newest = index_of_image(camera.take().image)
-        age_ns = time.monotonic_ns() - mjpeg_camera.sent_ns(newest)
+        age_ns = now_ns() - mjpeg_camera.sent_ns(newest)
         assert age_ns < 150e6
         assert camera.dropped == pytest.approx(newest - first - 1, abs=3)
 
@@ -145,3 +146,64 @@ def test_pipeline_without_gstreamer_is_refused_plainly(monkeypatch):
     monkeypatch.setattr("cv2.videoio_registry.hasBackend", lambda _: False)
     with pytest.raises(InputError, match="built without GStreamer"):
         Camera("videotestsrc ! appsink")
+
+
+class Camcorder:
+    """A fake camera at 50 images per second, each as `picture` says; counts how often it was opened."""
+
+    def __init__(self):
+        self.picture, self.interval_s, self.opened = self.noise, 0.02, 0
+
+    def noise(self):
+        return np.random.default_rng().integers(0, 255, (64, 48, 3), dtype=np.uint8)
+
+    def open(self, _source):
+        self.opened += 1
+        return self
+
+    def grab(self):
+        time.sleep(self.interval_s)
+        return True
+
+    def retrieve(self):
+        return True, self.picture()
+
+    def release(self):
+        pass
+
+
+def test_frozen_camera_is_told_reopened_and_withheld_until_its_image_changes():
+    camcorder, still = Camcorder(), np.full((64, 48, 3), 99, np.uint8)
+    with Camera(0, open_capture=camcorder.open) as camera:
+        next_chunk(camera)
+        camcorder.picture = lambda: still
+        wait_until(lambda: camera.health == "frozen", within_s=3)
+        wait_until(lambda: camcorder.opened == 2, within_s=8)
+        camera.take()
+        time.sleep(0.2)
+        assert camera.take() is None
+        assert camera.health == "frozen"
+        camcorder.picture = camcorder.noise
+        next_chunk(camera)
+        assert camera.health == "ok"
+
+
+def test_black_camera_is_told_and_not_taken_for_frozen():
+    camcorder = Camcorder()
+    camcorder.picture = lambda: np.zeros((64, 48, 3), np.uint8)
+    with Camera(0, open_capture=camcorder.open) as camera:
+        deadline_s = time.monotonic() + 2.5
+        while time.monotonic() < deadline_s:
+            next_chunk(camera)
+            assert camera.health == "black"
+    assert camcorder.opened == 1
+
+
+def test_slow_camera_is_told():
+    camcorder = Camcorder()
+    with Camera(0, open_capture=camcorder.open) as camera:
+        next_chunk(camera)
+        camcorder.interval_s = 0.4
+        wait_until(lambda: camera.health == "slow", within_s=4)
+        camcorder.interval_s = 0.02
+        wait_until(lambda: camera.health == "ok", within_s=2)

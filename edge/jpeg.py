@@ -1,0 +1,24 @@
+"""Images as JPEG, and back."""
+
+import numpy as np
+import numpy.typing as npt
+
+QUALITY = 95
+
+
+def jpeg_from_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Bytes of a JPEG file, uint8 [shape=(n,)], of an RGB image."""
+    import cv2
+
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return data.reshape(-1)
+
+
+def rgb_from_jpeg(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The image, uint8 RGB, (H, W, 3); ValueError where the bytes are no image."""
+    import cv2
+
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ValueError("no JPEG image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,0 +1,148 @@
+"""A run written to a file as it happens, by a thread of its own: a slow or full disk never holds up a state."""
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bundle.errors import InputError
+from bundle.features import WindowSpec
+from edge.jpeg import jpeg_from_rgb
+from edge.message import Message
+from edge.recording import MAGIC, Frame, ObservationCoder, bytes_from_frame
+from perception.chunks import AudioChunk, Estimate, Observation, VideoChunk
+
+QUEUED_UPDATES = 600
+"""Two minutes that a disk may stand still, some 15 MB; then the recording ends."""
+
+QUEUED_MEDIA = 50
+"""Chunks of sound and images: nearly a second, some 25 MB at 720p; beyond, they are left out and counted."""
+
+SYNC_NS = 2_000_000_000
+"""What a power cut may cost: a car's power is cut every day."""
+
+_Entry = tuple[Observation, Estimate, Message] | AudioChunk | VideoChunk
+
+
+class Recorder:
+    """Writes one frame per update, and with `media` one per chunk of sound and per image of the grid.
+
+    The file is opened by the first `publish`. If writing fails, the run goes on: the file is cut to whole frames, one
+    line goes to standard error, and `error` says why.
+
+    Parameters
+    ----------
+    start : the first frame. back_pressure : wait for the disk, as a clip can; devices cannot.
+
+    Raises
+    ------
+    InputError : from `publish`, the first time: the file cannot be opened.
+    """
+
+    def __init__(
+        self, path: Path, start: Frame, coder: ObservationCoder, window: WindowSpec, *, media: bool, back_pressure: bool
+    ) -> None:
+        self.error = ""
+        self._path, self._start, self._coder, self._window = path, start, coder, window
+        self._media, self._back_pressure = media, back_pressure
+        self._queue: queue.Queue[_Entry | None] = queue.Queue(QUEUED_UPDATES)
+        self._observed: tuple[Observation, Estimate] | None = None
+        self._image_period = -1
+        self._media_left_out = 0
+        self._synced_ns = 0
+        self._writer: threading.Thread | None = None
+
+    def push(self, chunk: AudioChunk | VideoChunk) -> None:
+        """Keep the chunk if media are recorded: of images, the first of each period of the grid."""
+        if not self._media or self._writer is None:
+            return
+        if isinstance(chunk, VideoChunk):
+            period = chunk.captured_ns // self._window.image_period_ns
+            if period == self._image_period:
+                return
+            self._image_period = period
+        if self._back_pressure or self._queue.qsize() < QUEUED_MEDIA:
+            self._put(chunk)
+        else:
+            self._media_left_out += 1
+
+    def observe(self, observation: Observation, estimate: Estimate) -> None:
+        """What the next message rests on."""
+        self._observed = observation, estimate
+
+    def publish(self, message: Message) -> None:
+        """Write the message and what it rests on."""
+        if self._writer is None:
+            file = self._open()
+            self._writer = threading.Thread(target=self._write, args=(file,), name="recorder")
+            self._writer.start()
+        assert self._observed is not None
+        self._put((*self._observed, message))
+
+    def close(self) -> None:
+        """Returns when all is written and on the disk."""
+        if self._writer is not None:
+            self._queue.put(None)
+            self._writer.join()
+
+    def _put(self, entry: _Entry) -> None:
+        try:
+            self._queue.put(entry, block=self._back_pressure)
+        except queue.Full:
+            self._fail("the disk is too slow")
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("wb", buffering=0)
+        except OSError as error:
+            raise InputError(
+                f"--record {self._path} cannot be written: {error.strerror}. Choose another file."
+            ) from error
+
+    def _write(self, file: BinaryIO) -> None:
+        """The thread."""
+        with file:
+            self._append(file, lambda: MAGIC + bytes_from_frame(self._start))
+            while entry := self._queue.get():
+                self._append(file, lambda entry=entry: bytes_from_frame(self._frame(entry)))  # type: ignore[misc]
+            self._append(file, lambda: bytes_from_frame(Frame("end", {"media_left_out": self._media_left_out})))
+            if not self.error:
+                os.fsync(file.fileno())
+
+    def _append(self, file: BinaryIO, encode: Callable[[], bytes]) -> None:
+        """Write all of it or nothing; nothing after a failure."""
+        if self.error:
+            return
+        whole = file.tell()
+        try:
+            view = memoryview(encode())
+            while view:
+                view = view[file.write(view) :]
+            if time.monotonic_ns() - self._synced_ns > SYNC_NS:
+                os.fdatasync(file.fileno())
+                self._synced_ns = time.monotonic_ns()
+        except Exception as error:  # whatever it is, the run goes on
+            self._fail(str(error))
+            with suppress(OSError):  # a pipe has no length
+                file.truncate(whole)
+
+    def _frame(self, entry: _Entry) -> Frame:
+        if isinstance(entry, AudioChunk):
+            return Frame("sound", {"captured_ns": entry.captured_ns}, {"samples": entry.samples})
+        if isinstance(entry, VideoChunk):
+            return Frame("image", {"captured_ns": entry.captured_ns}, {"jpeg": jpeg_from_rgb(entry.image)})
+        observation, estimate, message = entry
+        fields, arrays = self._coder.encode(observation)
+        if estimate.probs is not None:
+            arrays["probs"] = estimate.probs
+        return Frame("update", {**fields, "message": message}, arrays)
+
+    def _fail(self, why: str) -> None:
+        if not self.error:
+            self.error = f"--record {self._path} ended early: {why}"
+            print(f"edge-run: {self.error}; the run goes on", file=sys.stderr)
