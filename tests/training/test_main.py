@@ -99,6 +99,24 @@ def test_each_system_hears_a_corpus_without_faces(system, data, tmp_path, monkey
     assert kept.settings["corpus"] == "ravdess-speech"
 
 
+def test_the_slim_recipe_takes_fold_protocol_and_sizes(data, tmp_path, monkeypatch, capsys):
+    recipes = []
+
+    class Noted:
+        def __init__(self, recipe, *_):
+            recipes.append(recipe)
+
+        def run(self):
+            return {}
+
+    monkeypatch.setattr(training.systems, "MrpnTraining", Noted)
+    command = ["--data", str(data), "--output", str(tmp_path), "--protocol", "luna-jimenez-ravdess", "--fold", "2"]
+    assert main([*command, "--set", "modalities=audio", "--set", "audio_width=24", "--seed", "7"]) == 0
+    (recipe,) = recipes
+    assert (recipe.split.validation, recipe.split.test, recipe.seed) == ((10, 11, 12, 19, 20), (), 7)
+    assert (recipe.network.modalities, recipe.network.audio_width) == (("audio",), 24)
+
+
 def test_the_slim_network_is_trained_on_films_and_becomes_a_bundle(data, tmp_path, monkeypatch, capsys):
     composite = CLIP_SOURCES["composite"]
     monkeypatch.setitem(CLIP_SOURCES, "ravdess", replace(CLIP_SOURCES["ravdess"], open=composite.open))  # few and short
@@ -155,6 +173,8 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         (["--variant", "n1", "--protocol", "mine"], "expected one of deployment-ravdess"),
         (["--fold", "5"], r"expected 0..4 of deployment-ravdess"),
         (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
+        (["--set", "visual_width=wide"], "and --set of modalities, visual_width, audio_width"),
+        (["--set", "modalities=sound"], r"modalities are \('sound',\); expected some of"),
         (["--system", "fercnn", "--weights", "audio=a.pt"], "no weights were published for fercnn"),
         (
             ["--system", "transfer", "--set", "in_stage=true"],
