@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from training.ranks import made_by_first, mean_over_ranks, rank, ranks, synchron
 PLATEAU_EPOCHS = 10
 MOMENTUM = 0.9  # of SGD
 
+Batch = TypeVar("Batch")
 Keep = Literal["best", "last"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -92,7 +94,8 @@ def fit(
     Parameters
     ----------
     name : of the files `<name>.pt` (checkpoint, written after each epoch) and `<name>.csv` (metrics) in `folder`.
-    batches : the batches of an epoch, `steps` of them, from its number, on which all their randomness depends.
+    batches : the batches of an epoch, `steps` of them, from its number, on which all their randomness depends. They are
+        made by a thread of their own, one ahead.
     validate : figures on the validation subjects; the epoch with the highest "uar" is the best, the last of several.
         The schedule "plateau" goes by their "validation_loss".
     seed : of what is random in the model.
@@ -136,7 +139,7 @@ def fit(
             torch.manual_seed((seed * 100_003 + epoch) * ranks() + rank())
             model.train()
             total = 0.0
-            for batch in batches(epoch):
+            for batch in _ahead(batches(epoch)):
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                     loss = objective(batch)
                 optimizer.zero_grad()
@@ -162,6 +165,16 @@ def fit(
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]
+
+
+def _ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches, each made while the network is at the one before it."""
+    coming = iter(batches)
+    with ThreadPoolExecutor(1) as thread:
+        made = thread.submit(next, coming, None)
+        while (batch := made.result()) is not None:
+            made = thread.submit(next, coming, None)
+            yield batch
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -199,6 +200,24 @@ def test_the_table_holds_each_epochs_figures(tmp_path):
     with (tmp_path / "small.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["uar"]) for row in rows] == [("0", "0.1"), ("1", "0.4"), ("2", "0.3"), ("3", "0.2")]
+
+
+def test_a_batch_is_made_while_the_network_is_at_the_one_before(tmp_path):
+    run, made = Run(tmp_path), [threading.Event() for _ in range(STEPS)]
+    batches, loss_of, step = run.batches, run.loss_of, iter(range(STEPS))
+
+    def noted(epoch):
+        for event, batch in zip(made, batches(epoch), strict=True):
+            event.set()
+            yield batch
+
+    def waiting(batch):
+        following = min(next(step) + 1, STEPS - 1)
+        assert made[following].wait(timeout=60)  # it would never come, were it not made meanwhile
+        return loss_of(batch)
+
+    run.batches, run.loss_of = noted, waiting
+    run.fit(replace(CONFIG, epochs=1))
 
 
 def test_metrics_are_written_for_tensorboard_too(tmp_path):
