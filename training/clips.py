@@ -159,11 +159,17 @@ class ClipTraining:
     def _check_stages(self) -> None:
         """Refuse a start from weights that may know the subjects whose figures are to be reported."""
         for path in self.recipe.stages:
-            found = torch.load(path, weights_only=True, map_location="cpu").get("split")
+            saved = torch.load(path, weights_only=True, map_location="cpu")
+            found, kept = saved.get("split"), saved.get("training", {}).get("fit", {}).get("keep")
             if found != asdict(self.split):
                 raise ArtefactError(
                     f"{path} was trained on the split {found}; expected {asdict(self.split)}. "
                     "Train it on the same protocol and fold first."
+                )
+            if self.recipe.fit.keep == "last" and kept != "last" and not self.split.test:
+                raise ArtefactError(
+                    f"{path} is of the best epoch on the subjects that are measured; expected the last, as of this "
+                    "training. Train it with --keep last first."
                 )
 
     def _settings(self, network: System) -> dict[str, Any]:

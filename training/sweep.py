@@ -103,8 +103,9 @@ def run_fold(
         assert process.stderr is not None
         for text in process.stderr:  # a bar that is redrawn counts as a line: \r ends one too
             log.write(text)
-            line = text.strip() or line
-            show(fold, line)
+            if text.strip():
+                line = text.strip()
+                show(fold, line)
     _running.discard(process)
     return process.returncode, line
 

@@ -114,6 +114,8 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
         expected = ", ".join(f"{name}={kind.__name__}" for name, kind in known.items()) or "none"
         raise ArgumentError(f"{request.system} has no option {', '.join(wrong)} of that kind; expected {expected}.")
     recipe = make(config, labels, request.weights, **request.options)
+    if request.keep == "last" and request.options.get("in_stages"):
+        raise ArgumentError("in_stages keeps the best epoch of each stage; expected no --keep last.")
     fit = replace(recipe.fit, epochs=request.epochs or recipe.fit.epochs, precision=request.precision)
     recipe.fit = replace(fit, keep="last", patience=None) if request.keep == "last" else fit
     recipe.batch_size = request.batch_size or recipe.batch_size

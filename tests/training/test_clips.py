@@ -229,6 +229,17 @@ def test_stages_of_another_split_are_refused(tmp_path):
     assert training(tmp_path / "next", recipe).run()["subjects"] == "test"
 
 
+def test_stages_whose_epoch_was_chosen_by_those_who_are_measured_are_refused_where_the_last_is_kept(tmp_path):
+    split, recipe = Split((1, 2, 3), (4, 5)), PitchRecipe(replace(CONFIG, keep="last"))
+    for name, keep in (("best", "best"), ("last", "last")):
+        training(tmp_path / name, PitchRecipe(replace(CONFIG, keep=keep)), split=split).run()
+    recipe.stages = (tmp_path / "best" / "pitch.pt",)
+    with pytest.raises(ArtefactError, match="Train it with --keep last first"):
+        training(tmp_path / "next", recipe, split=split).run()
+    recipe.stages = (tmp_path / "last" / "pitch.pt",)
+    assert training(tmp_path / "next", recipe, split=split).run()["subjects"] == "validation"
+
+
 def test_a_plateau_goes_by_the_mean_loss_of_the_validation_clips(tmp_path):
     run = training(tmp_path, PitchRecipe(replace(CONFIG, schedule="plateau", epochs=1)))
     run.run()

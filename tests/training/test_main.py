@@ -91,12 +91,14 @@ def test_each_system_hears_a_corpus_without_faces(system, data, tmp_path, monkey
     config, options = SOUND_ALONE[system]
     monkeypatch.setitem(SYSTEMS, system, replace(SYSTEMS[system], variants={"small": config}))
     command = ["--system", system, "--corpus", "ravdess-speech", "--data", str(data / "ravdess-speech-16k")]
-    assert main([*command, "--output", str(tmp_path), "--epochs", "1", "--threads", "1", *options]) == 0
+    command += ["--epochs", "1", "--threads", "1", "--keep", "last"]
+    assert main([*command, "--output", str(tmp_path), *options]) == 0
     output = "probs_audio" if system == "transfer" else "probs_fused"
     assert list(json.loads(capsys.readouterr().out)) == ["subjects", output]
     kept = read_predictions(tmp_path / "predictions.npz")
     assert set(kept.subjects.tolist()) == {2, 5, 14, 15, 16}
     assert kept.settings["corpus"] == "ravdess-speech"
+    assert kept.settings["training"]["fit"] | {"keep": "last", "patience": None} == kept.settings["training"]["fit"]
 
 
 def test_the_slim_recipe_takes_fold_protocol_and_sizes(data, tmp_path, monkeypatch, capsys):
@@ -153,13 +155,12 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
     short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
     monkeypatch.setattr(transfer_stages.train_in_stages, "__defaults__", (0, short))
     command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(tmp_path)]
-    command += ["--batch-size", "7", "--keep", "last"]
+    command += ["--batch-size", "7"]
     assert main([*command, "--set", "in_stages=true", "--set", "frozen_blocks=2"]) == 0
     assert "probs_fused" in json.loads(capsys.readouterr().out)
     saved = torch.load(tmp_path / "transfer.pt", weights_only=True)["training"]
     assert saved["in_stages"] is True
     assert (saved["frozen_blocks"], saved["batch_size"]) == (2, 7)
-    assert (saved["fit"]["keep"], saved["fit"]["patience"]) == ("last", None)
     assert not list(tmp_path.glob("transfer-epochs.*"))
     assert main(command) == 1  # other options, the same folder
     assert "recipe.json" in capsys.readouterr().err
@@ -182,6 +183,7 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         ),
         (["--system", "transfer", "--set", "frozen_blocks=true"], "no option frozen_blocks of that kind"),
         (["--variant", "n1", "--set", "standardize=segment"], "expected 'wave' or 'running'"),
+        (["--system", "transfer", "--set", "in_stages=true", "--keep", "last"], "expected no --keep last"),
         (["--variant", "n0-late"], "Train the variants of one modality first"),
     ],
 )
