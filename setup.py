@@ -15,6 +15,10 @@ RUNTIME = [
     "av>=12",
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
+TENSORRT = [  # builds engines for desktop GPUs, on machines without one too; a Jetson has TensorRT in JetPack
+    "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",
+    "tqdm>=4.66",
+]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure
     "torch==2.13.0",
@@ -58,7 +62,7 @@ setup(
     ),
     package_data={"bundle": ["default/*"]},
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "cuda": CUDA, "dev": TRAIN + CUDA + TEST},
+    extras_require={"train": TRAIN, "cuda": CUDA, "tensorrt": TENSORRT, "dev": TRAIN + CUDA + TENSORRT + TEST},
     entry_points={
         "console_scripts": [
             "edge-run = edge.run:main",

