@@ -92,9 +92,7 @@ def system_checkpoint(saved: dict[str, Any], tmp_path_factory: pytest.TempPathFa
 def onnx_files(
     system_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Files]:
-    """Files of a system's parts in float32, float16 and, where there are convolutions, INT8, calibrated on noise."""
-    from calibration.qdq import write_for_tensorrt
-    from calibration.ranges import activation_ranges
+    """Files of a system's parts in float32, float16 and, where there are convolutions, INT8."""
     from export.onnx_from_checkpoint import export_parts, read_checkpoint
 
     known: dict[str, Files] = {}
@@ -103,15 +101,24 @@ def onnx_files(
         if system in known:
             return known[system]
         folder, files = tmp_path_factory.mktemp(system), known.setdefault(system, {})
-        rng = np.random.default_rng(0)
         for name, exported in export_parts(read_checkpoint(system_checkpoint(system)), folder).items():
             inputs, float32 = dict(exported.part.inputs), folder / exported.part.files["float32"]
             for precision, file in exported.part.files.items():
                 files[f"{name}.{precision}"] = folder / file, inputs
             if b"Conv" in float32.read_bytes():
-                noise = {tensor: rng.standard_normal((2, *shape), np.float32) for tensor, shape in inputs.items()}
-                write_for_tensorrt(float32, folder / f"{name}.int8.onnx", activation_ranges(float32, [noise], "MinMax"))
                 files[f"{name}.int8"] = folder / f"{name}.int8.onnx", inputs
+                quantize(float32, folder / f"{name}.int8.onnx", inputs, "int8-tensorrt")
         return files
 
     return export
+
+
+def quantize(source: Path, target: Path, inputs: dict[str, tuple[int, ...]], precision: str) -> None:
+    """Write one INT8 file of a part, calibrated on noise."""
+    from calibration.qdq import write_for_onnxruntime, write_for_tensorrt
+    from calibration.ranges import activation_ranges
+
+    rng = np.random.default_rng(0)
+    noise = {tensor: rng.standard_normal((2, *shape), np.float32) for tensor, shape in inputs.items()}
+    write = {"int8-tensorrt": write_for_tensorrt, "int8-onnxruntime": write_for_onnxruntime}[precision]
+    write(source, target, activation_ranges(source, [noise], "MinMax"))

@@ -12,7 +12,6 @@ import pytest
 from bundle.errors import ArtefactError
 from bundle.features import PROBS
 from bundle.manifest import read_manifest, write_manifest
-from calibration.main import calibrate_bundle
 from export.clip_inputs import clip_inputs
 from export.compare import Proof, compare_bundle, noise_inputs
 from export.engine_from_onnx import BuildOptions, build_engine
@@ -20,6 +19,7 @@ from export.gpu import compute_capability
 from export.main import main
 from export.parity import SILENT_DB, differences, sqnr_db
 from export.run_engine import GpuEngine
+from tests.export.conftest import quantize
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,10 +30,14 @@ def bundle(checkpoint_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare") / "bundle"
     assert main(["bundle", "--checkpoint", str(checkpoint_path), "--output", str(folder)]) == 0
     manifest = read_manifest(folder)
-    split = {"train": [1], "calibration": [3], "held_out": [2]}
-    noise = {name: [dict(inputs)] for name, inputs in noise_inputs(manifest).items() if name != "head"}
-    manifest = replace(manifest, training={**manifest.training, "split": split})
-    write_manifest(folder, calibrate_bundle(folder, manifest, noise, "MinMax", folder))
+    parts = dict(manifest.parts)
+    for name in ("visual", "audio"):
+        files = dict(parts[name].files)
+        for precision in ("int8-tensorrt", "int8-onnxruntime"):
+            files[precision] = f"{name}.{precision}.onnx"
+            quantize(folder / files["float32"], folder / files[precision], dict(parts[name].inputs), precision)
+        parts[name] = replace(parts[name], files=files)
+    write_manifest(folder, replace(manifest, parts=parts))
     return folder
 
 

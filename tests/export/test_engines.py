@@ -12,6 +12,7 @@ import export.engines
 from bundle.errors import ArtefactError
 from bundle.manifest import DEFAULT_BUNDLE
 from export.engines import build_engines, sources_of_bundle, target_capability
+from export.int8_weights import int8_weights
 from export.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +49,8 @@ def test_engines_of_the_default_bundle_are_built_once(trt, bundle, cache, capsys
     assert not any(report["cached"] for report in built.values())
     for name in ("visual", "audio"):
         assert built[name]["precision"] == "int8"
-        assert built[name]["convolutions"] == {"Int8": 20}
-    assert "visual: int8, convolutions: 20 Int8" in said
+        assert built[name]["convolutions"]["Int8"] == len(int8_weights(Path(built[name]["onnx"]))) > 0
+        assert f"{name}: int8, convolutions: " in said
     assert built["head"]["precision"] != "int8"  # an LSTM stays in float
     assert {Path(report["path"]).parent for report in built.values()} == {cache}
 
