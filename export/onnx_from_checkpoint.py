@@ -15,7 +15,7 @@ from bundle.errors import ArtefactError
 from bundle.features import AUDIO_MASK, FACE, SPECTROGRAM, VISUAL_MASK, AudioSpec, VideoSpec, WindowSpec
 from bundle.manifest import Manifest, Part
 from export.float16_onnx import export_float16
-from export.parity import random_inputs
+from export.parity import FLOAT32_ERROR, differences, random_inputs
 from export.simplify_onnx import count_nodes, simplify_onnx
 from networks.system import NetworkPart, System
 from networks.systems import SYSTEMS, variant_config
@@ -23,9 +23,6 @@ from perception.network import PARTS
 from perception.onnxrt import OnnxRuntimeEngine
 
 OPSET = 17
-TOLERANCE = 1e-5
-"""Largest difference between PyTorch and ONNX Runtime on random input, relative to the largest value."""
-
 Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
 
 
@@ -151,7 +148,7 @@ def export_parts(checkpoint: Checkpoint, folder: Path) -> dict[str, ExportedPart
 
     Raises
     ------
-    ArtefactError : ONNX Runtime's output differs from PyTorch's by more than TOLERANCE.
+    ArtefactError : ONNX Runtime's output differs from PyTorch's by more than rounding.
     """
     exported = {}
     for name, part in checkpoint.network.parts().items():
@@ -214,13 +211,12 @@ def _check_parity(
     engine = OnnxRuntimeEngine(path)
     for batch in (1, 3):
         arguments = random_inputs(inputs, batch)
-        found = engine.run(arguments)
-        for name, expected in run_module(module, outputs, arguments).items():
-            error = float(np.abs(found[name] - expected).max() / max(1.0, np.abs(expected).max()))
-            if not error <= TOLERANCE:
+        expected = run_module(module, outputs, arguments)
+        for difference in differences(expected, engine.run(arguments)):
+            if not difference.is_rounding:
                 raise ArtefactError(
-                    f"{path}: {name} differs from PyTorch by {error:.2g}; expected <= {TOLERANCE:g}. "
-                    "Report this with the checkpoint: the export is wrong."
+                    f"{path}: {difference.tensor} differs from PyTorch by {difference.max_error:.2g}; expected <= "
+                    f"{FLOAT32_ERROR * difference.scale:.2g}. Report this with the checkpoint: the export is wrong."
                 )
 
 

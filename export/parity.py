@@ -11,25 +11,41 @@ from perception.engine import Tensors
 SILENT_DB = 300.0
 """What two equal tensors are said to have: more than float64 can tell."""
 
+FLOAT32_ERROR, FLOAT32_DB = 1e-5, 90.0
+"""What two float32 computations of one network may differ by: the largest error, relative to the largest value or to 1,
+or the signal to noise. One of them must hold: small outputs of large sums have little signal over their rounding, and a
+saturated attention can turn the rounding of a single sample into a larger error."""
+
 FLOAT16_DB = 40.0
 """Least signal to noise of a part in float16, against float32 on random input; below it the part stays in float32."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one tensor. max_error : largest absolute difference. sqnr_db : signal to noise."""
+    """Of one tensor.
+
+    max_error : largest absolute difference. scale : largest absolute value, at least 1. sqnr_db : signal to noise.
+    """
 
     tensor: str
     max_error: float
+    scale: float
     sqnr_db: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether both may be the same computation in float32."""
+        return self.max_error <= FLOAT32_ERROR * self.scale or self.sqnr_db >= FLOAT32_DB
 
 
 def differences(expected: Tensors, found: Tensors) -> list[Difference]:
     """What `found` differs from `expected` by, tensor by tensor."""
-    return [
-        Difference(name, float(np.abs(found[name] - expected[name]).max()), sqnr_db(expected[name], found[name]))
-        for name in expected
-    ]
+    return [_difference(name, expected[name], found[name]) for name in expected]
+
+
+def _difference(name: str, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Difference:
+    scale = max(1.0, float(np.abs(expected).max()))
+    return Difference(name, float(np.abs(found - expected).max()), scale, sqnr_db(expected, found))
 
 
 def sqnr_db(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:

@@ -58,6 +58,23 @@ def test_differences_name_each_tensor():
     assert (second.tensor, second.max_error, second.sqnr_db) == ("b", 0, SILENT_DB)
 
 
+@pytest.mark.parametrize(
+    ("expected", "found", "is_rounding"),
+    [
+        ([1.0, 2.0], [1.0, 2.0 + 1.9e-5], True),
+        ([1.0, 2.0], [1.0, 2.0 + 2e-3], False),
+        ([1e-3, 2e-3], [1e-3, 2e-3 + 9e-6], True),  # below a signal of 50 dB, but the sums it comes from are of order 1
+        ([1e-3, 2e-3], [1e-3, 2e-3 + 2e-5], False),
+        ([100.0] * 1000, [100.01] + [100.0] * 999, True),  # one of a thousand
+        ([100.0] * 1000, [101.0] + [100.0] * 999, False),
+        ([1.0], [float("nan")], False),
+    ],
+)
+def test_rounding_is_told_from_error(expected, found, is_rounding):
+    (difference,) = differences({"x": np.array(expected, np.float32)}, {"x": np.array(found, np.float32)})
+    assert difference.is_rounding == is_rounding
+
+
 def test_every_step_of_every_part_is_compared(bundle, checkpoint_path, capsys):
     assert main(["compare", "--bundle", str(bundle), "--checkpoint", str(checkpoint_path), "--json"]) == 0
     out, err = capsys.readouterr()
