@@ -18,6 +18,10 @@ CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu
 DASHBOARD = ["aiohttp>=3.10"]
 VIEW = ["rich>=13"]
 METRICS = ["prometheus-client>=0.20"]
+TENSORRT = [  # builds engines for desktop GPUs, on machines without one too; a Jetson has TensorRT in JetPack
+    "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",
+    "tqdm>=4.66",
+]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure
     "torch==2.13.0",
@@ -69,9 +73,10 @@ setup(
         "metrics": METRICS,
         "train": TRAIN,
         "cuda": CUDA,
+        "tensorrt": TENSORRT,
         "cluster": CLUSTER,
         "tensorboard": TENSORBOARD,
-        "dev": DASHBOARD + VIEW + METRICS + TRAIN + CUDA + CLUSTER + TENSORBOARD + TEST,
+        "dev": DASHBOARD + VIEW + METRICS + TRAIN + CUDA + TENSORRT + CLUSTER + TENSORBOARD + TEST,
     },
     entry_points={
         "console_scripts": [

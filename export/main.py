@@ -1,46 +1,237 @@
-"""edge-export: checkpoint to bundle."""
+"""edge-export: checkpoint to ONNX to bundle to engines, each step compared with the one before."""
 
 import argparse
+import json
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bundle.errors import EdgeEmotionError
-from bundle.manifest import read_manifest, write_manifest
+from bundle.errors import ArgumentError, EdgeEmotionError
+from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from export.engine_from_onnx import Precision
+    from export.onnx_from_checkpoint import ExportedPart
 
 LICENCE = "CC BY-NC-SA 4.0 (non-commercial: trained on RAVDESS)"
+PRECISIONS: tuple["Precision", ...] = ("float32", "float16", "int8")
+
+LEFT = {
+    "bundle": "{output} holds no bundle yet, the same command makes it",
+    "onnx": "{output} may lack parts, the same command writes them all",
+    "float16": "the manifest of {bundle} is as it was",
+    "engine": "engines that were built are kept, the same command builds the rest",
+    "compare": "nothing is lost",
+}
+"""What a stopped command leaves."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="edge-export", description="Export a trained network as a bundle.")
+    options = _parser().parse_args(arguments)
+    commands = {
+        "bundle": _export_bundle, "onnx": _export_onnx, "float16": _add_float16, "compare": _compare,
+        "engine": _build_engines,
+    }  # fmt: skip
+    try:
+        return commands[options.command](options)
+    except (EdgeEmotionError, OSError) as error:
+        print(f"edge-export: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ArgumentError) else 1
+    except ModuleNotFoundError as error:
+        extra = "tensorrt" if options.command == "engine" else "train"
+        print(f"edge-export: {error.name} is not installed; expected it. pip install -e '.[{extra}]'", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"edge-export: stopped; {LEFT[options.command].format(**vars(options))}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-export", description="Export a trained network, and build engines.")
     commands = parser.add_subparsers(dest="command", required=True)
-    bundle = commands.add_parser("bundle", help="checkpoint to a bundle folder that edge-run reads")
+
+    bundle = commands.add_parser("bundle", help="checkpoint of mrpn to a bundle folder that edge-run reads")
     bundle.add_argument("--checkpoint", type=Path, required=True, help="mrpn.pt, written by edge-train")
     bundle.add_argument("--output", type=Path, required=True, help="folder of the new bundle")
     bundle.add_argument("--name", help="of the bundle, shown in messages (default: the folder's name)")
     bundle.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    name = options.name or options.output.resolve().name
-    try:
-        _export_bundle(options.checkpoint, options.output, name, options.licence)
-    except (EdgeEmotionError, OSError) as error:
-        print(f"edge-export: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"edge-export: stopped; {options.output} holds no bundle yet, the same command makes it", file=sys.stderr)
-        return 1
-    return 0
+
+    onnx = commands.add_parser("onnx", help="checkpoint of any system to one ONNX file for each of its parts")
+    onnx.add_argument("--checkpoint", type=Path, required=True, help="written by edge-train")
+    onnx.add_argument("--output", type=Path, required=True, help="folder for the files")
+
+    half = commands.add_parser("float16", help="add float16 files to a bundle that has none")
+    half.add_argument("--bundle", type=Path, required=True)
+
+    engine = commands.add_parser("engine", help="bundle to TensorRT engines, kept in the cache")
+    source = engine.add_mutually_exclusive_group()
+    source.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the default bundle)")
+    source.add_argument("--onnx", type=Path, nargs="+", help="files of edge-export onnx, instead of a bundle")
+    engine.add_argument(
+        "--precision", choices=PRECISIONS, default="float16",
+        help="lowest; parts without such a file stay in a higher one (default: %(default)s)",
+    )  # fmt: skip
+    _add_engine_options(engine)
+
+    compare = commands.add_parser("compare", help="error and SQNR of each output after each step of the export")
+    compare.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the default bundle)")
+    compare.add_argument("--checkpoint", type=Path, help="that the bundle was exported from: compare with PyTorch too")
+    compare.add_argument("--clip", type=Path, help="whose faces and speech are the inputs (default: seeded noise)")
+    compare.add_argument("--engines", action="store_true", help="build engines of all precisions, and look into them")
+    _add_engine_options(compare)
+    for command in (onnx, engine, compare):
+        command.add_argument("--json", action="store_true", help="write what was found to standard output as JSON")
+    return parser
 
 
-def _export_bundle(checkpoint_path: Path, folder: Path, name: str, licence: str) -> None:
-    from export.onnx_from_checkpoint import bundle_manifest, export_parts, read_checkpoint
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--flavour", choices=("tensorrt", "tensorrt_rtx"), help="(default: the first of these that is installed)"
+    )
+    parser.add_argument(
+        "--compute-capability", type=int, metavar="CC",
+        help="of the GPU to build for, such as 89; TensorRT-RTX alone builds for absent ones (default: this machine's)",
+    )  # fmt: skip
+    parser.add_argument("--max-batch", type=int, default=8, help="largest batch (default: %(default)s)")
+    parser.add_argument("--workspace-mb", type=int, default=1024, help="memory of a layer (default: %(default)s)")
+    parser.add_argument("--rebuild", action="store_true", help="build anew what is in the cache")
 
-    checkpoint = read_checkpoint(checkpoint_path)
+
+def _export_bundle(options: argparse.Namespace) -> int:
+    from export.onnx_from_checkpoint import bundle_manifest, check_deployable, export_parts, read_checkpoint
+
+    folder = options.output
+    checkpoint = read_checkpoint(options.checkpoint)
+    check_deployable(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = export_parts(checkpoint, folder)
-    write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence))
+    exported = export_parts(checkpoint, folder)
+    _print_parts(exported)
+    parts = {name: part.part for name, part in exported.items()}
+    name = options.name or folder.resolve().name
+    write_manifest(folder, bundle_manifest(name, checkpoint, parts, options.licence))
     manifest = read_manifest(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {', '.join(manifest.parts)}; {size / 1e6:.1f} MB, verified", file=sys.stderr)
+    return 0
+
+
+def _export_onnx(options: argparse.Namespace) -> int:
+    from export.onnx_from_checkpoint import export_parts, read_checkpoint
+
+    checkpoint = read_checkpoint(options.checkpoint)
+    options.output.mkdir(parents=True, exist_ok=True)
+    exported = export_parts(checkpoint, options.output)
+    _print_parts(exported)
+    _print_json(options, {"system": checkpoint.system, "labels": checkpoint.labels, "parts": _documents(exported)})
+    return 0
+
+
+def _print_parts(exported: Mapping[str, "ExportedPart"]) -> None:
+    for name, part in exported.items():
+        before, after = part.nodes
+        kept = "" if "float16" in part.part.files else ", too far off: left out"
+        print(f"{name}: {before} nodes, {after} simplified; float16 {part.float16_db:.0f} dB{kept}", file=sys.stderr)
+
+
+def _documents(exported: Mapping[str, "ExportedPart"]) -> dict[str, Any]:
+    return {name: asdict(part) for name, part in exported.items()}
+
+
+def _add_float16(options: argparse.Namespace) -> int:
+    from export.float16_onnx import export_float16
+
+    manifest = read_manifest(options.bundle)
+    parts = {name: export_float16(options.bundle, name, part) for name, part in manifest.parts.items()}
+    write_manifest(options.bundle, replace(manifest, parts={name: part for name, (part, _) in parts.items()}))
+    for name, (part, decibels) in parts.items():
+        kept = part.files.get("float16", "too far off: left out")
+        print(f"{name}: float16 {decibels:.0f} dB against float32, {kept}", file=sys.stderr)
+    return 0
+
+
+def _build_engines(options: argparse.Namespace) -> int:
+    from export.engines import Source, sources_of_bundle
+
+    if options.onnx:
+        sources = [Source(path.stem, path, options.precision) for path in options.onnx]
+    else:
+        sources = sources_of_bundle(options.bundle, options.precision)
+    engines = [asdict(report) for report in _engines(options, sources)]
+    _print_json(options, {"engines": engines})
+    return 0
+
+
+def _engines(options: argparse.Namespace, sources: list[Any]) -> list[Any]:
+    """Build, and say of each engine what it is."""
+    from export.engine_cache import engine_folder
+    from export.engine_from_onnx import load_flavour
+    from export.engines import build_engines, target_capability
+    from export.gpu import compute_capability
+
+    trt = load_flavour(options.flavour)
+    capability = target_capability(trt, options.compute_capability, compute_capability())
+    print(f"{trt.__name__} {trt.__version__} for compute capability {capability}", file=sys.stderr)
+    reports = []
+    for report in build_engines(
+        trt, sources, capability, engine_folder(), max_batch=options.max_batch, workspace_mb=options.workspace_mb,
+        rebuild=options.rebuild,
+    ):  # fmt: skip
+        if report.reason:
+            print(f"{report.reason}; built anew", file=sys.stderr)
+        print(report.text(), file=sys.stderr)
+        reports.append(report)
+    return reports
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from export.clip_inputs import clip_inputs
+    from export.compare import BATCH, compare_bundle, document, noise_inputs, table
+
+    manifest = read_manifest(options.bundle)
+    if options.clip:
+        inputs = clip_inputs(options.bundle, options.clip, BATCH)
+    else:
+        inputs = noise_inputs(manifest)
+        print("inputs: noise, which says little of INT8; give --clip for a face and speech", file=sys.stderr)
+    rows = [*compare_bundle(options.bundle, manifest, inputs, options.checkpoint)]
+    proofs: list[Any] = []
+    if options.engines:
+        engine_rows, proofs = _compare_engines(options, manifest.parts, inputs)
+        rows += engine_rows
+    print(table(rows), *(proof.text() for proof in proofs), sep="\n", file=sys.stderr)
+    _print_json(options, document(rows, proofs))
+    return 0 if all(finding.passed for finding in (*rows, *proofs)) else 1
+
+
+def _compare_engines(
+    options: argparse.Namespace, parts: Mapping[str, Part], inputs: Mapping[str, Any]
+) -> tuple[list[Any], list[Any]]:
+    from export.compare import compare_engine
+    from export.engine_from_onnx import load_flavour
+    from export.engines import sources_of_bundle
+    from export.gpu import compute_capability
+
+    sources = {
+        source.path: source for precision in PRECISIONS for source in sources_of_bundle(options.bundle, precision)
+    }
+    reports = _engines(options, [*sources.values()])
+    present = compute_capability()
+    on_gpu = present is not None and options.compute_capability in (None, present)
+    if not on_gpu:
+        print("no GPU to run these engines on: their outputs are not compared", file=sys.stderr)
+    trt = load_flavour(options.flavour)
+    found = [
+        compare_engine(trt, options.bundle, parts[report.name], report, inputs[report.name], on_gpu)
+        for report in reports
+    ]
+    return [row for _, rows in found for row in rows], [proof for proof, _ in found]
+
+
+def _print_json(options: argparse.Namespace, content: Mapping[str, Any]) -> None:
+    if options.json:
+        print(json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

