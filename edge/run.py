@@ -14,7 +14,7 @@ from typing import TextIO
 
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.features import NS_PER_S
-from bundle.manifest import Manifest, manifest_sha256, read_manifest
+from bundle.manifest import INT8_ONNXRUNTIME, Manifest, choose_precision, manifest_sha256, read_manifest
 from edge.clock import now_ns
 from edge.fan_out import open_publishers
 from edge.message import Dropped, Health, Message, message_from_state
@@ -109,6 +109,9 @@ class Session:
         self.health: Callable[[], Health] = self._well
         self.engine = "loading"
         self.tap: Tap | None = None
+        self._precision = choose_precision(
+            manifest, options.precision, INT8_ONNXRUNTIME, allow_ungated=options.allow_ungated
+        )
         self._camera = options.camera is not None
         self._microphone = options.microphone is not None
         self._recorder: Recorder | None = None
@@ -321,8 +324,8 @@ class Session:
             from perception.mediapipe_face import MediaPipeFaceDetector
 
             detect = MediaPipeFaceDetector(options.roi).detect
-        network = open_network(options.bundle)
-        self.engine = network.engine_name
+        network = open_network(options.bundle, precision=self._precision)
+        self.engine = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         return Perception(
             network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap

@@ -44,7 +44,7 @@ MAY_USE = {  # third-party packages; everything else is the standard library
         "matplotlib",
         "distributed",
     },
-    "calibration": {"numpy", "onnx", "onnxruntime", "tqdm"},
+    "calibration": {"matplotlib", "numpy", "onnx", "onnxruntime", "tqdm"},
     "export": {"numpy", "torch", "onnx", "onnxsim", "onnxruntime", "tqdm", "tensorrt", "tensorrt_rtx", "cuda"},
 }
 
@@ -67,7 +67,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "prometheus_client": {"edge/publishers/metrics.py"},
     "rich": {"edge/publishers/terminal.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
-    "matplotlib": {"training/robustness.py", "training/pooled_figures.py"},
+    "matplotlib": {"calibration/report.py", "training/robustness.py", "training/pooled_figures.py"},
     "statsmodels": {"training/significance.py"},
     "distributed": {"training/sweep.py"},
     "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
