@@ -51,7 +51,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("black-camera", "the lens is covered", 4, 1.5),
         Scenario("unplug-microphone", "the microphone is gone and cannot be opened", 4, 5),
         Scenario("mute-microphone", "the microphone gives zeros", 4, 3),
-        Scenario("wrong-rate", "the microphone gives 44.1 kHz and claims 48 kHz", 10, 7),
+        Scenario("wrong-rate", "the microphone gives 44.1 kHz and claims 48 kHz", 10, 9),
         Scenario("clock-jump", "the wall clock is set by an hour, forth and back", 1, 0.5),
         Scenario("suspend", "the machine stands still", 3, 3),
         Scenario("engine-failure", "the visual encoder's engine raises", 4, 2),
