@@ -32,14 +32,15 @@ OVERLOAD_S = 0.12
 class Scenario:
     """A fault.
 
-    begins_s, lasts_s : after the networks are loaded. recovers_s : after its end, within which all is as before it.
+    begins_s : after all that is in use was first perceived. lasts_s : from then. recovers_s : after its end, within
+    which all is as before it.
     """
 
     name: str
     what: str
     lasts_s: float
     recovers_s: float
-    begins_s: float = 6.0
+    begins_s: float = 3.0
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -78,9 +79,12 @@ class Chaos:
         self._open_input: OpenInput = clip.open_input if clip else PortAudioInput
         self._begins_ns: int | None = None
         self._frozen: Any = None
+        self._stood_still = False
 
     def begin(self) -> None:
-        """The networks are loaded: the scenario's time begins to run."""
+        """All that is in use is perceived: the scenario's time begins to run, unless it does so already."""
+        if self._begins_ns is not None:
+            return
         scenario = self._scenario
         self._begins_ns = now_ns() + round(scenario.begins_s * NS_PER_S)
         print(
@@ -119,8 +123,8 @@ class Chaos:
 
     def tick(self) -> None:
         """Called by the loop: stops the whole process, as a suspend does, and has it continued."""
-        if self.now("suspend"):
-            self._begins_ns = None
+        if self.now("suspend") and not self._stood_still:
+            self._stood_still = True
             command = ["sh", "-c", f"sleep {self._scenario.lasts_s}; kill -CONT {os.getpid()}"]
             with subprocess.Popen(command):
                 os.kill(os.getpid(), signal.SIGSTOP)

@@ -252,14 +252,18 @@ class Session:
             perception = loading.result() if loading.done() else None
             if perception:
                 self._perceive(perception, devices, pace)
-            elif image := devices.image():
-                del image  # those that come while the networks load are not looked at
+            else:
+                devices.image()  # those that come while the networks load are not looked at
             number = pace.due()
             if number is None:
                 continue
             if perception:
-                yield self._estimate(perception.observe(number), perception.judge)
+                begun_ns = now_ns()
+                estimate = self._estimate(perception.observe(number), perception.judge)
+                pace.worked(begun_ns)
                 self._keep_precision(pace.updated())
+                self._disturb(estimate)
+                yield estimate
             else:
                 yield self._warming_up(start_ns + number * self.manifest.window.step_ns)
 
@@ -271,7 +275,12 @@ class Session:
         if image:
             self._push(perception, image)
         pace.worked(begun_ns)
+
+    def _disturb(self, estimate: Estimate) -> None:
+        """Have the scenario of --chaos begin when all that is in use is perceived, and go on."""
         if self._chaos:
+            if estimate.source == "+".join(["audio"] * self._microphone + ["video"] * self._camera):
+                self._chaos.begin()
             self._chaos.tick()
 
     def _open_devices(self, wake: threading.Event, stack: ExitStack) -> Devices:
@@ -378,8 +387,6 @@ class Session:
             detect = MediaPipeFaceDetector(options.roi).detect
         network = open_network(options.bundle, self._open_engine)
         self._engine_name = network.engine_name
-        if self._chaos:
-            self._chaos.begin()
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         return Perception(network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns)
 

@@ -27,7 +27,7 @@ class ChaosRun:
 
     @cached_property
     def messages(self) -> list[Message]:
-        lasts_s = 20 + self.scenario.begins_s + self.scenario.lasts_s + 2 * self.scenario.recovers_s
+        lasts_s = 30 + self.scenario.begins_s + self.scenario.lasts_s + 2 * self.scenario.recovers_s
         command = [sys.executable, "-m", "edge.run", "--clip", DEMO, "--chaos", self.scenario.name]
         with subprocess.Popen(
             [*map(str, command), "--duration", str(lasts_s)], cwd=ROOT, stdout=subprocess.PIPE,
@@ -45,9 +45,9 @@ class ChaosRun:
         return got
 
     def _begins_ns(self, messages: list[Message]) -> int:
-        """About when the fault began: the scenario counts from when the networks were loaded."""
-        loaded = next((m["captured_ns"] for m in messages if m["engine"] != "loading"), messages[-1]["captured_ns"])
-        return loaded + round(self.scenario.begins_s * S)
+        """About when the fault began: the scenario counts from when face and voice were first perceived together."""
+        both = next((m["captured_ns"] for m in messages if m["source"] == "audio+video"), messages[-1]["captured_ns"])
+        return both + round(self.scenario.begins_s * S)
 
     def _ends_ns(self, messages: list[Message]) -> int:
         return self._begins_ns(messages) + round(self.scenario.lasts_s * S)
@@ -84,7 +84,7 @@ class ChaosRun:
 
 RUNS = {name: ChaosRun(scenario) for name, scenario in SCENARIOS.items()}
 
-CAMERA = {name for name in SCENARIOS if name.endswith("-camera")}
+WITHOUT_SIGHT = {"unplug-camera", "freeze-camera", "black-camera", "engine-failure"}
 STANDS_STILL = {"suspend"}
 WITHOUT_SOUND = {"unplug-microphone", "suspend", "wrong-rate"}
 
@@ -110,7 +110,8 @@ def test_recovery_comes_within_its_stated_time(name: str) -> None:
     assert {m["source"] for m in run.recovered} == {"audio+video"}
     assert {m["health"]["camera"] for m in run.recovered} == {"ok"}
     assert {m["health"]["microphone"] for m in run.recovered} == {"ok"}
-    assert {m["health"]["load"] for m in run.recovered} == {"normal"}
+    if name == "overload":
+        assert {m["health"]["load"] for m in run.recovered} == {"normal"}
     assert {m["engine"] for m in run.recovered} == {"onnxruntime-cpu"}
 
 
@@ -122,7 +123,7 @@ def test_nothing_is_lost_but_what_the_fault_removed(name: str) -> None:
         assert lost <= (run.scenario.lasts_s + 1) * 16_000
     else:
         assert lost == 0
-    if name in CAMERA or name == "engine-failure":
+    if name in WITHOUT_SIGHT:
         assert "audio" in run.told("source")
         assert {m["voice"] for m in run.during} == {"speech"}
     elif name in ("unplug-microphone", "mute-microphone"):

@@ -47,7 +47,7 @@ def traced(folder: Path, *arguments: object) -> list[str]:
         pytest.skip("ptrace is not permitted here")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("\n") >= 6
-    return [line for line in log.read_text().splitlines() if "= -1" not in line]
+    return [line for line in log.read_text().splitlines() if "= -1" not in line or "EINPROGRESS" in line]
 
 
 def written(calls: list[str]) -> list[str]:
