@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,8 +27,28 @@ class ChaosRun:
 
     scenario: Scenario
 
+    stall_s: float = 0.0
+    """The longest time for which this machine left the test itself waiting: no fault of the run."""
+
+    def watch_machine(self, over: threading.Event) -> None:
+        """A thread of the test's own that should wake 50 times a second."""
+        before_s = time.monotonic()
+        while not over.wait(0.02):
+            now_s = time.monotonic()
+            self.stall_s, before_s = max(self.stall_s, now_s - before_s - 0.02), now_s
+
     @cached_property
     def messages(self) -> list[Message]:
+        over = threading.Event()
+        watch = threading.Thread(target=self.watch_machine, args=(over,))
+        watch.start()
+        try:
+            return self._run()
+        finally:
+            over.set()
+            watch.join()
+
+    def _run(self) -> list[Message]:
         lasts_s = 30 + self.scenario.begins_s + self.scenario.lasts_s + 2 * self.scenario.recovers_s
         command = [sys.executable, "-m", "edge.run", "--clip", DEMO, "--chaos", self.scenario.name]
         with subprocess.Popen(
@@ -99,7 +121,7 @@ def test_states_never_stop(name: str) -> None:
     assert [m["seq"] for m in run.messages] == list(range(len(run.messages)))
     gaps_s = [(b["emitted_ns"] - a["emitted_ns"]) / S for a, b in pairwise(run.messages)]
     longest_s = run.scenario.lasts_s + 1 if name in STANDS_STILL else 1.0
-    assert max(gaps_s) < longest_s
+    assert max(gaps_s) < longest_s + run.stall_s
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
