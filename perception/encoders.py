@@ -134,9 +134,9 @@ class VoiceEncoder:
             self._tap.hear(chunk.samples, self._activity.speaking)
         self._spectrogram.push(self._high_pass.push(chunk.samples))
         for segment in self._spectrogram.segments():
+            end_ns, self._segment_end_ns = self._segment_end_ns, self._segment_end_ns + self._window.step_ns
             vector = self._engine.run({SPECTROGRAM: segment[None, None]})[EMBEDDING][0]
-            self._embeddings.put(Embedding(vector, self._segment_end_ns))
-            self._segment_end_ns += self._window.step_ns
+            self._embeddings.put(Embedding(vector, end_ns))
 
     def window(self, end_slot: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Embeddings and mask of the window before `end_slot`, as `SlotWindow.window`."""

@@ -61,7 +61,7 @@ class Camera:
         wake: Callable[[], None] = lambda: None,
         open_capture: Callable[[int | str], Capture] | None = None,
     ) -> None:
-        self._source, self._wake, self._open = source, wake, open_capture or _capture_from_source
+        self._source, self._wake, self._open = source, wake, open_capture or capture_from_source
         self._lock = threading.Lock()
         self._newest: tuple[Any, int] | None = None  # (BGR or gray, captured_ns)
         self._dropped = 0
@@ -121,7 +121,7 @@ class Camera:
             if self._capture is None:
                 self._closing.wait(REOPEN_S)
                 self._reopen()
-            elif not self._read(self._capture):
+            elif not self._reads(self._capture):
                 # OpenCV's capture stays dead after one failure, although isOpened() is True.
                 self._capture.release()
                 self._capture = None
@@ -134,6 +134,12 @@ class Camera:
             self._capture = self._open(self._source)
             self._reopened_ns = now_ns()
             self._watch.reopened()
+
+    def _reads(self, capture: Capture) -> bool:
+        try:
+            return self._read(capture)
+        except Exception:  # OpenCV's, of a stream that is corrupt
+            return False
 
     def _read(self, capture: Capture) -> bool:
         """Keep the next image. False where the camera must be reopened."""
@@ -154,7 +160,7 @@ class Camera:
         return True
 
 
-def _capture_from_source(source: int | str) -> Capture:
+def capture_from_source(source: int | str) -> Capture:
     """An opened capture; InputError if there is none."""
     import cv2
 

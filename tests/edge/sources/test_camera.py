@@ -103,7 +103,7 @@ class OneImage:
 
 def test_image_of_one_channel_becomes_three(monkeypatch):
     capture = OneImage(np.full((2, 3), 7, np.uint8))
-    monkeypatch.setattr(camera_module, "_capture_from_source", lambda _: capture)
+    monkeypatch.setattr(camera_module, "capture_from_source", lambda _: capture)
     with Camera(0) as camera:
         image = next_chunk(camera).image
         capture.unhung.set()
@@ -112,7 +112,7 @@ def test_image_of_one_channel_becomes_three(monkeypatch):
 
 def test_driver_that_hangs_is_noticed_and_left_behind(monkeypatch):
     capture = OneImage(np.zeros((2, 3, 3), np.uint8))
-    monkeypatch.setattr(camera_module, "_capture_from_source", lambda _: capture)
+    monkeypatch.setattr(camera_module, "capture_from_source", lambda _: capture)
     monkeypatch.setattr(camera_module, "READ_TIMEOUT_MS", 200)
     monkeypatch.setattr(camera_module, "CLOSE_TIMEOUT_S", 0.1)
     with Camera(0) as camera:

@@ -1,0 +1,72 @@
+"""What is given up when the machine is too slow or too hot: one rung after another, and back with care."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from bundle.features import NS_PER_S
+from edge.message import Load
+
+TOO_BUSY, RELAXED = 0.9, 0.4
+"""Share of the time between updates that their work takes. From "reduced rate" back to normal it nearly doubles."""
+
+MAX_BUSY = 2.0
+"""What one update counts at most: a single hiccup is no load."""
+
+DOWN_NS, UP_NS = 2 * NS_PER_S, 10 * NS_PER_S
+"""For which the mean must be above, or below, before a rung is taken."""
+
+MAX_UP_NS = 160 * NS_PER_S
+
+
+class LoadLadder:
+    """The rung to stand on, from how busy each update was. Judgement only, by the updates' own clock.
+
+    A rung down after 2 s too busy; a rung up after 10 s relaxed. Whoever falls back within that time of a step up waits
+    twice as long before the next one, up to 160 s: a machine at its limit must not swing.
+
+    Parameters
+    ----------
+    rungs : to give up more and more; the first is "normal".
+    """
+
+    def __init__(self, rungs: Sequence[Load]) -> None:
+        self._rungs, self._rung = rungs, 0
+        self._busy: deque[tuple[int, float]] = deque()
+        self._since_ns: int | None = None
+        self._up_ns, self._stepped_up_ns = UP_NS, -MAX_UP_NS
+
+    @property
+    def load(self) -> Load:
+        return self._rungs[self._rung]
+
+    def gives_up(self, load: Load) -> bool:
+        """Whether this is given up now."""
+        return load in self._rungs[: self._rung + 1]
+
+    def update(self, busy: float, now_ns: int) -> Load:
+        """The rung after one more update; `busy` is its work by the time that it had."""
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        self._busy.append((now_ns, min(busy, MAX_BUSY)))
+        while self._busy[0][0] <= now_ns - max(self._up_ns, DOWN_NS):
+            self._busy.popleft()
+        if self._mean(now_ns, DOWN_NS) > TOO_BUSY and self._rung + 1 < len(self._rungs):
+            if now_ns - self._stepped_up_ns < self._up_ns:
+                self._up_ns = min(2 * self._up_ns, MAX_UP_NS)
+            self._step(1, now_ns)
+        elif self._rung and self._mean(now_ns, self._up_ns) < RELAXED:
+            self._stepped_up_ns = now_ns
+            self._step(-1, now_ns)
+        return self.load
+
+    def _mean(self, now_ns: int, span_ns: int) -> float:
+        """Of the last `span_ns`; neither busy nor relaxed before so much has passed on this rung."""
+        if self._since_ns is None or now_ns - self._since_ns < span_ns:
+            return (TOO_BUSY + RELAXED) / 2
+        values = [busy for at_ns, busy in self._busy if at_ns > now_ns - span_ns]
+        return sum(values) / len(values)
+
+    def _step(self, by: int, now_ns: int) -> None:
+        self._rung += by
+        self._since_ns = now_ns
+        self._busy.clear()
