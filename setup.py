@@ -77,6 +77,7 @@ setup(
             "edge-export = export.main:main",
             "edge-calibrate = calibration.main:main",
             "edge-bench = benchmarks.main:main",
+            "edge-report = edge.report:main",
         ]
     },
 )
