@@ -18,6 +18,7 @@ CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu
 DASHBOARD = ["aiohttp>=3.10"]
 VIEW = ["rich>=13"]
 METRICS = ["prometheus-client>=0.20"]
+MQTT = ["paho-mqtt>=2.1"]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure
     "torch==2.13.0",
@@ -65,9 +66,10 @@ setup(
         "dashboard": DASHBOARD,
         "view": VIEW,
         "metrics": METRICS,
+        "mqtt": MQTT,
         "train": TRAIN,
         "cuda": CUDA,
-        "dev": DASHBOARD + VIEW + METRICS + TRAIN + CUDA + TEST,
+        "dev": DASHBOARD + VIEW + METRICS + MQTT + TRAIN + CUDA + TEST,
     },
     entry_points={
         "console_scripts": [

@@ -77,6 +77,11 @@ class FanOut:
             metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file))
             self.add(self._stack.enter_context(metrics))
             print(f"edge-run: metrics at {metrics.url}", file=sys.stderr)
+        if options.mqtt:
+            with _packages_of("--mqtt", "mqtt"):
+                from edge.publishers.mqtt import MqttPublisher
+            mqtt = MqttPublisher(options.mqtt, options.mqtt_password_file, options.mqtt_ca)
+            self.add(self._stack.enter_context(mqtt))
         if options.view == "terminal":
             with _packages_of("--view terminal", "view"):
                 from edge.publishers.terminal import TerminalView
@@ -97,7 +102,7 @@ def open_publishers(options: Options, stack: ExitStack) -> FanOut:
 
     Raises
     ------
-    InputError : a package is missing, an address is taken, a token is none, or standard error is no terminal.
+    InputError : a package is missing, an address is taken, a file cannot be read, or standard error is no terminal.
     """
     fan_out = FanOut()
     stack.callback(fan_out.close)

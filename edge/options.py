@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
+from edge.broker import Broker
 
 EPILOG = """\
 examples:
@@ -41,6 +42,9 @@ class Options:
     view: str | None
     metrics: Address | None
     token_file: Path | None
+    mqtt: Broker | None
+    mqtt_password_file: Path | None
+    mqtt_ca: Path | None
     list_devices: bool
 
 
@@ -66,6 +70,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         "--token-file", type=Path, metavar="FILE",
         help="its first line must be given by who looks on (default, beyond this machine: a new token each run)",
     )  # fmt: skip
+
+    mqtt = parser.add_argument_group("MQTT")
+    mqtt.add_argument("--mqtt", type=Broker.parse, metavar="URL", help="mqtt[s]://[USER@]HOST[:PORT]/TOPIC")
+    mqtt.add_argument("--mqtt-password-file", type=Path, metavar="FILE", help="its first line is the password")
+    mqtt.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authorities to trust (default: the system's)")
 
     clip = parser.add_argument_group("a recording instead of devices")
     clip.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
@@ -96,6 +105,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--realtime goes with --clip; devices are always in real time")
     if given.token_file and not (given.dashboard or given.metrics):
         parser.error("--token-file goes with --dashboard or --metrics")
+    if (given.mqtt_password_file or given.mqtt_ca) and not given.mqtt:
+        parser.error("--mqtt-password-file and --mqtt-ca go with --mqtt")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(
@@ -115,6 +126,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         view=given.view,
         metrics=given.metrics,
         token_file=given.token_file,
+        mqtt=given.mqtt,
+        mqtt_password_file=given.mqtt_password_file,
+        mqtt_ca=given.mqtt_ca,
         list_devices=given.list_devices,
     )
 

@@ -47,6 +47,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "cuda": {"kernels/cuda_tick.py"},
     "aiohttp": {"edge/publishers/dashboard.py"},
     "prometheus_client": {"edge/publishers/metrics.py"},
+    "paho": {"edge/publishers/mqtt.py"},
     "rich": {"edge/publishers/terminal.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
     "matplotlib": {"training/robustness.py"},

@@ -70,9 +70,10 @@ class Metrics:
         if message["age_ms"] is not None:
             self._ages.observe(message["age_ms"] / 1e3)
         last = self._last or {"captured_ns": message["captured_ns"], "dropped": {"images": 0, "audio": 0}}
-        self._state_s.labels(message["state"]).inc((message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
-        self._images.inc(max(0, message["dropped"]["images"] - last["dropped"]["images"]))
-        self._samples.inc(max(0, message["dropped"]["audio"] - last["dropped"]["audio"]))
+        dropped, before = message["dropped"], last["dropped"]
+        _add(self._state_s.labels(message["state"]), (message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
+        _add(self._images, dropped["images"] - before["images"])
+        _add(self._samples, dropped["audio"] - before["audio"])
         fields = {**message, **message.get("health", {})}
         for field, gauge in self._statuses.items():
             for status in STATUSES[field]:
@@ -119,6 +120,10 @@ class Metrics:
         }
         for state in STATES:
             self._state_s.labels(state)
+
+
+def _add(counter: Counter, amount: float) -> None:
+    counter.inc(max(0.0, amount))  # a publisher must not fail, and a counter refuses to run back
 
 
 class _Server(ThreadingHTTPServer):

@@ -19,6 +19,7 @@ DEMO = ROOT / "demo" / "driver.mp4"
 FLAGS = {
     "--dashboard": ("aiohttp", ["--dashboard", "0"]),
     "--metrics": ("prometheus_client", ["--metrics", "0"]),
+    "--mqtt": ("paho", ["--mqtt", "mqtt://127.0.0.1/car"]),
     "--view terminal": ("rich", ["--view", "terminal"]),
 }
 
@@ -92,7 +93,14 @@ def test_port_that_is_taken_ends_the_run_before_the_source_is_opened() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--dashboard", "eighty"], ["--metrics", "1.2.3.4"], ["--view", "page"], ["--token-file", "x"]]
+    "arguments",
+    [
+        ["--dashboard", "eighty"],
+        ["--metrics", "1.2.3.4"],
+        ["--view", "page"],
+        ["--token-file", "x"],
+        ["--mqtt-ca", "x"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
