@@ -15,20 +15,13 @@ from edge.options import Options
 from perception.face import FaceDetection
 from perception.tap import Tap
 
-SILENCE_DBFS = -96.0
-"""The level of digital silence, and the lowest that int16 can tell."""
-
 
 class Publisher(Protocol):
     def publish(self, message: Message) -> None: ...
 
 
-class Onlooker(Publisher, Protocol):
-    """A publisher that shows more than the messages say; all three are called from the loop and return at once."""
-
-    def see(self, image: npt.NDArray[np.uint8], face: FaceDetection | None) -> None: ...
-
-    def hear(self, level_dbfs: float, speaking: bool) -> None: ...
+class Onlooker(Publisher, Tap, Protocol):
+    """A publisher that shows more than the messages say."""
 
 
 class FanOut:
@@ -49,7 +42,8 @@ class FanOut:
         return self if self._onlookers else None
 
     def add(self, publisher: Publisher) -> None:
-        self._publishers.append(publisher)
+        """It gets each message before those that were added earlier."""
+        self._publishers.insert(0, publisher)
 
     def publish(self, message: Message) -> None:
         for publisher in self._publishers:
@@ -60,9 +54,8 @@ class FanOut:
             onlooker.see(image, face)
 
     def hear(self, samples: npt.NDArray[np.int16], speaking: bool) -> None:
-        level_dbfs = dbfs_from_samples(samples)
         for onlooker in self._onlookers:
-            onlooker.hear(level_dbfs, speaking)
+            onlooker.hear(samples, speaking)
 
     def open(self, options: Options) -> None:
         if options.dashboard:
@@ -108,14 +101,6 @@ def open_publishers(options: Options, stack: ExitStack) -> FanOut:
     stack.callback(fan_out.close)
     fan_out.open(options)
     return fan_out
-
-
-def dbfs_from_samples(samples: npt.NDArray[np.int16]) -> float:
-    """Root mean square in dB of full scale, where a full-scale square wave is 0; -96 for silence."""
-    if not len(samples):
-        return SILENCE_DBFS
-    mean_square = float(np.square(samples, dtype=np.float32).mean())
-    return max(SILENCE_DBFS, 10 * float(np.log10(mean_square + 1e-9)) - 90.309)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class Metrics:
         self._clock = clock
         self._emitted_s: float | None = None
         self._last: Message | None = None
+        self._shown: dict[str, str] = {}
         self._registry = CollectorRegistry()
         self._define()
         try:
@@ -74,12 +75,19 @@ class Metrics:
         _add(self._state_s.labels(message["state"]), (message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
         _add(self._images, dropped["images"] - before["images"])
         _add(self._samples, dropped["audio"] - before["audio"])
-        fields = {**message, **message.get("health", {})}
-        for field, gauge in self._statuses.items():
-            for status in STATUSES[field]:
-                gauge.labels(status).set(status == fields.get(field))
-        self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
+        self._show_statuses({**message, **message.get("health", {})})
+        if self._last is None or message["engine"] != self._last["engine"]:
+            self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
         self._last = message
+
+    def _show_statuses(self, fields: Message) -> None:
+        for field, gauges in self._statuses.items():
+            shown, status = self._shown.get(field), fields.get(field)
+            if status != shown and status in gauges:
+                self._shown[field] = status
+                gauges[status].set(1)
+                if shown is not None:
+                    gauges[shown].set(0)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -114,10 +122,10 @@ class Metrics:
         self._images = named(Counter, "dropped_images", "Images that were never looked at")
         self._samples = named(Counter, "dropped_audio_samples", "Samples at 16 kHz that were lost")
         self._engine = named(Info, "run", "Which networks run, on what")
-        self._statuses = {
-            field: named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
-            for field in STATUSES
-        }
+        self._statuses: dict[str, dict[str, Gauge]] = {}
+        for field, values in STATUSES.items():
+            gauge = named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
+            self._statuses[field] = {value: gauge.labels(value) for value in values}
         for state in STATES:
             self._state_s.labels(state)
 
