@@ -55,8 +55,7 @@ def main() -> None:
     detect = MediaPipeFaceDetector()
     with ExitStack() as stack:
         looked_on = open_publishers(parse_options(flags), stack)
-        urls = [publisher.url for publisher in looked_on._publishers[:2]]  # type: ignore[attr-defined]
-        browsers = subprocess.Popen([sys.executable, "-c", ONLOOKERS, *urls], stderr=subprocess.DEVNULL)
+        browsers = subprocess.Popen([sys.executable, "-c", ONLOOKERS, *looked_on.urls], stderr=subprocess.DEVNULL)
         stack.callback(browsers.terminate)
         lines = JsonLinesPublisher(stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
         contestants = {"alone": FanOut(), "looked on": looked_on}

@@ -27,11 +27,12 @@ class Onlooker(Publisher, Tap, Protocol):
 class FanOut:
     """Passes messages on to all publishers, and what is seen and heard to all onlookers.
 
-    want_lines : whether JSON Lines are to be written too.
+    want_lines : whether JSON Lines are to be written too. urls : what is served, the dashboard first.
     """
 
     def __init__(self) -> None:
         self.want_lines = True
+        self.urls: list[str] = []
         self._publishers: list[Publisher] = []
         self._onlookers: list[Onlooker] = []
         self._stack = ExitStack()
@@ -63,13 +64,13 @@ class FanOut:
                 from edge.publishers.dashboard import Dashboard
             dashboard = Dashboard(options.dashboard, access_for(options.dashboard, options.token_file))
             self._look_on(self._stack.enter_context(dashboard))
-            print(f"edge-run: dashboard at {dashboard.url}", file=sys.stderr)
+            self._tell("dashboard", dashboard.url)
         if options.metrics:
             with _packages_of("--metrics", "metrics"):
                 from edge.publishers.metrics import Metrics
             metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file))
             self.add(self._stack.enter_context(metrics))
-            print(f"edge-run: metrics at {metrics.url}", file=sys.stderr)
+            self._tell("metrics", metrics.url)
         if options.mqtt:
             with _packages_of("--mqtt", "mqtt"):
                 from edge.publishers.mqtt import MqttPublisher
@@ -84,6 +85,10 @@ class FanOut:
     def close(self) -> None:
         """Close all that was opened; a second time does nothing."""
         self._stack.close()
+
+    def _tell(self, what: str, url: str) -> None:
+        self.urls.append(url)
+        print(f"edge-run: {what} at {url}", file=sys.stderr)
 
     def _look_on(self, onlooker: Onlooker) -> None:
         self._onlookers.append(onlooker)
