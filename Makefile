@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 # What pip cannot bring: PortAudio and a compiler for PyAudio, OpenGL and GLib for OpenCV.
 RUN_PACKAGES := portaudio19-dev gcc python3-dev python3-venv libgl1 libglib2.0-0
-TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng chromium strace
+TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng chromium mosquitto openssl strace
 
 .PHONY: help run test test-full check bench clean
 help:

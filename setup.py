@@ -22,6 +22,7 @@ TENSORRT = [  # builds engines for desktop GPUs, on machines without one too; a 
     "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",
     "tqdm>=4.66",
 ]
+MQTT = ["paho-mqtt>=2.1"]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure, edge-calibrate --report
     "torch==2.13.0",
@@ -71,12 +72,13 @@ setup(
         "dashboard": DASHBOARD,
         "view": VIEW,
         "metrics": METRICS,
+        "mqtt": MQTT,
         "train": TRAIN,
         "cuda": CUDA,
         "tensorrt": TENSORRT,
         "cluster": CLUSTER,
         "tensorboard": TENSORBOARD,
-        "dev": DASHBOARD + VIEW + METRICS + TRAIN + CUDA + TENSORRT + CLUSTER + TENSORBOARD + TEST,
+        "dev": DASHBOARD + VIEW + METRICS + MQTT + TRAIN + CUDA + TENSORRT + CLUSTER + TENSORBOARD + TEST,
     },
     entry_points={
         "console_scripts": [
@@ -86,6 +88,7 @@ setup(
             "edge-export = export.main:main",
             "edge-calibrate = calibration.main:main",
             "edge-bench = benchmarks.main:main",
+            "edge-report = edge.report:main",
         ]
     },
 )

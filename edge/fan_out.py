@@ -15,30 +15,24 @@ from edge.options import Options
 from perception.face import FaceDetection
 from perception.tap import Tap
 
-SILENCE_DBFS = -96.0
-"""The level of digital silence, and the lowest that int16 can tell."""
-
 
 class Publisher(Protocol):
     def publish(self, message: Message) -> None: ...
 
 
-class Onlooker(Publisher, Protocol):
-    """A publisher that shows more than the messages say; all three are called from the loop and return at once."""
-
-    def see(self, image: npt.NDArray[np.uint8], face: FaceDetection | None) -> None: ...
-
-    def hear(self, level_dbfs: float, speaking: bool) -> None: ...
+class Onlooker(Publisher, Tap, Protocol):
+    """A publisher that shows more than the messages say."""
 
 
 class FanOut:
     """Passes messages on to all publishers, and what is seen and heard to all onlookers.
 
-    want_lines : whether JSON Lines are to be written too.
+    want_lines : whether JSON Lines are to be written too. urls : what is served, the dashboard first.
     """
 
     def __init__(self) -> None:
         self.want_lines = True
+        self.urls: list[str] = []
         self._publishers: list[Publisher] = []
         self._onlookers: list[Onlooker] = []
         self._stack = ExitStack()
@@ -49,7 +43,8 @@ class FanOut:
         return self if self._onlookers else None
 
     def add(self, publisher: Publisher) -> None:
-        self._publishers.append(publisher)
+        """It gets each message before those that were added earlier."""
+        self._publishers.insert(0, publisher)
 
     def publish(self, message: Message) -> None:
         for publisher in self._publishers:
@@ -60,9 +55,8 @@ class FanOut:
             onlooker.see(image, face)
 
     def hear(self, samples: npt.NDArray[np.int16], speaking: bool) -> None:
-        level_dbfs = dbfs_from_samples(samples)
         for onlooker in self._onlookers:
-            onlooker.hear(level_dbfs, speaking)
+            onlooker.hear(samples, speaking)
 
     def open(self, options: Options) -> None:
         if options.dashboard:
@@ -70,13 +64,18 @@ class FanOut:
                 from edge.publishers.dashboard import Dashboard
             dashboard = Dashboard(options.dashboard, access_for(options.dashboard, options.token_file))
             self._look_on(self._stack.enter_context(dashboard))
-            print(f"edge-run: dashboard at {dashboard.url}", file=sys.stderr)
+            self._tell("dashboard", dashboard.url)
         if options.metrics:
             with _packages_of("--metrics", "metrics"):
                 from edge.publishers.metrics import Metrics
             metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file))
             self.add(self._stack.enter_context(metrics))
-            print(f"edge-run: metrics at {metrics.url}", file=sys.stderr)
+            self._tell("metrics", metrics.url)
+        if options.mqtt:
+            with _packages_of("--mqtt", "mqtt"):
+                from edge.publishers.mqtt import MqttPublisher
+            mqtt = MqttPublisher(options.mqtt, options.mqtt_password_file, options.mqtt_ca)
+            self.add(self._stack.enter_context(mqtt))
         if options.view == "terminal":
             with _packages_of("--view terminal", "view"):
                 from edge.publishers.terminal import TerminalView
@@ -86,6 +85,10 @@ class FanOut:
     def close(self) -> None:
         """Close all that was opened; a second time does nothing."""
         self._stack.close()
+
+    def _tell(self, what: str, url: str) -> None:
+        self.urls.append(url)
+        print(f"edge-run: {what} at {url}", file=sys.stderr)
 
     def _look_on(self, onlooker: Onlooker) -> None:
         self._onlookers.append(onlooker)
@@ -97,20 +100,12 @@ def open_publishers(options: Options, stack: ExitStack) -> FanOut:
 
     Raises
     ------
-    InputError : a package is missing, an address is taken, a token is none, or standard error is no terminal.
+    InputError : a package is missing, an address is taken, a file cannot be read, or standard error is no terminal.
     """
     fan_out = FanOut()
     stack.callback(fan_out.close)
     fan_out.open(options)
     return fan_out
-
-
-def dbfs_from_samples(samples: npt.NDArray[np.int16]) -> float:
-    """Root mean square in dB of full scale, where a full-scale square wave is 0; -96 for silence."""
-    if not len(samples):
-        return SILENCE_DBFS
-    mean_square = float(np.square(samples, dtype=np.float32).mean())
-    return max(SILENCE_DBFS, 10 * float(np.log10(mean_square + 1e-9)) - 90.309)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
+from edge.broker import Broker
 
 EPILOG = """\
 examples:
@@ -47,6 +48,9 @@ class Options:
     record_media: bool
     replay: Path | None
     chaos: str | None
+    mqtt: Broker | None
+    mqtt_password_file: Path | None
+    mqtt_ca: Path | None
     list_devices: bool
 
 
@@ -76,6 +80,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         "--token-file", type=Path, metavar="FILE",
         help="its first line must be given by who looks on (default, beyond this machine: a new token each run)",
     )  # fmt: skip
+
+    mqtt = parser.add_argument_group("MQTT")
+    mqtt.add_argument("--mqtt", type=Broker.parse, metavar="URL", help="mqtt[s]://[USER@]HOST[:PORT]/TOPIC")
+    mqtt.add_argument("--mqtt-password-file", type=Path, metavar="FILE", help="its first line is the password")
+    mqtt.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authorities to trust (default: the system's)")
 
     clip = parser.add_argument_group("a recording instead of devices")
     which = clip.add_mutually_exclusive_group()
@@ -122,6 +131,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--record-media goes with --record FILE, which names where to")
     if given.allow_ungated and given.precision != "int8":
         parser.error("--allow-ungated goes with --precision int8")
+    if (given.mqtt_password_file or given.mqtt_ca) and not given.mqtt:
+        parser.error("--mqtt-password-file and --mqtt-ca go with --mqtt")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(
@@ -147,6 +158,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         record_media=given.record_media,
         replay=given.replay,
         chaos=given.chaos,
+        mqtt=given.mqtt,
+        mqtt_password_file=given.mqtt_password_file,
+        mqtt_ca=given.mqtt_ca,
         list_devices=given.list_devices,
     )
 

@@ -65,6 +65,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "cuda": {"kernels/cuda_tick.py", "export/run_engine.py"},
     "aiohttp": {"edge/publishers/dashboard.py"},
     "prometheus_client": {"edge/publishers/metrics.py"},
+    "paho": {"edge/publishers/mqtt.py"},
     "rich": {"edge/publishers/terminal.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
     "matplotlib": {"calibration/report.py", "training/robustness.py", "training/pooled_figures.py"},

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bundle.labels import STATE_OF_EMOTION, VALENCE_AROUSAL
 from edge.access import Access, Address
+from edge.level import dbfs_from_samples
 from edge.message import Message
 from perception.face import FaceDetection
 
@@ -49,7 +50,7 @@ SEND_BUFFER_BYTES = 1 << 17
 """The kernel's default would keep seconds of old pictures for a slow browser."""
 
 Seen = tuple[npt.NDArray[np.uint8], FaceDetection | None]
-Heard = list[tuple[float, bool]]
+Heard = list[tuple[npt.NDArray[np.int16], bool]]
 
 BEGIN_PART = b"\r\n--part\r\nContent-Type: image/jpeg\r\n\r\n"
 """Sent after each image, not before: Chromium shows an image only when the header of the next one is there."""
@@ -112,8 +113,8 @@ class Dashboard:
             self._image_waits = True
             self._hand_over(self._spread_image)
 
-    def hear(self, level_dbfs: float, speaking: bool) -> None:
-        self._heard.append((level_dbfs, speaking))
+    def hear(self, samples: npt.NDArray[np.int16], speaking: bool) -> None:
+        self._heard.append((samples, speaking))
 
     def close(self) -> None:
         """Tell the browsers that the run has ended, and stop; returns within 2 s."""
@@ -179,7 +180,7 @@ class Dashboard:
     def _spread(self) -> None:
         while self._updates:
             message, seen, heard = self._updates.popleft()
-            update = {"message": message, "face": seen and _face_quality(*seen), "heard": _rounded(heard)}
+            update = {"message": message, "face": seen and _face_quality(*seen), "heard": _levels(heard)}
             data = json.dumps(update, separators=(",", ":")).encode()
             self._history.append(data)
             for slot in self._events:
@@ -260,5 +261,5 @@ def _face_quality(image: npt.NDArray[np.uint8], face: FaceDetection | None) -> d
     return {"image_px": [width, height], "found": found}
 
 
-def _rounded(heard: Heard) -> list[tuple[float, int]]:
-    return [(round(level_dbfs, 1), int(speaking)) for level_dbfs, speaking in heard]
+def _levels(heard: Heard) -> list[tuple[float, int]]:
+    return [(round(dbfs_from_samples(samples), 1), int(speaking)) for samples, speaking in heard]

@@ -49,6 +49,7 @@ class Metrics:
         self._clock = clock
         self._emitted_s: float | None = None
         self._last: Message | None = None
+        self._shown: dict[str, str] = {}
         self._registry = CollectorRegistry()
         self._define()
         try:
@@ -70,15 +71,23 @@ class Metrics:
         if message["age_ms"] is not None:
             self._ages.observe(message["age_ms"] / 1e3)
         last = self._last or {"captured_ns": message["captured_ns"], "dropped": {"images": 0, "audio": 0}}
-        self._state_s.labels(message["state"]).inc((message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
-        self._images.inc(max(0, message["dropped"]["images"] - last["dropped"]["images"]))
-        self._samples.inc(max(0, message["dropped"]["audio"] - last["dropped"]["audio"]))
-        fields = {**message, **message.get("health", {})}
-        for field, gauge in self._statuses.items():
-            for status in STATUSES[field]:
-                gauge.labels(status).set(status == fields.get(field))
-        self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
+        dropped, before = message["dropped"], last["dropped"]
+        _add(self._state_s.labels(message["state"]), (message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
+        _add(self._images, dropped["images"] - before["images"])
+        _add(self._samples, dropped["audio"] - before["audio"])
+        self._show_statuses({**message, **message.get("health", {})})
+        if self._last is None or message["engine"] != self._last["engine"]:
+            self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
         self._last = message
+
+    def _show_statuses(self, fields: Message) -> None:
+        for field, gauges in self._statuses.items():
+            shown, status = self._shown.get(field), fields.get(field)
+            if status != shown and status in gauges:
+                self._shown[field] = status
+                gauges[status].set(1)
+                if shown is not None:
+                    gauges[shown].set(0)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -113,12 +122,16 @@ class Metrics:
         self._images = named(Counter, "dropped_images", "Images that were never looked at")
         self._samples = named(Counter, "dropped_audio_samples", "Samples at 16 kHz that were lost")
         self._engine = named(Info, "run", "Which networks run, on what")
-        self._statuses = {
-            field: named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
-            for field in STATUSES
-        }
+        self._statuses: dict[str, dict[str, Gauge]] = {}
+        for field, values in STATUSES.items():
+            gauge = named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
+            self._statuses[field] = {value: gauge.labels(value) for value in values}
         for state in STATES:
             self._state_s.labels(state)
+
+
+def _add(counter: Counter, amount: float) -> None:
+    counter.inc(max(0.0, amount))  # a publisher must not fail, and a counter refuses to run back
 
 
 class _Server(ThreadingHTTPServer):

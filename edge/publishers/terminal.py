@@ -17,8 +17,11 @@ from rich.text import Text
 from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from bundle.labels import STATE_OF_EMOTION
+from edge.level import dbfs_from_samples
 from edge.message import Message
 from perception.face import FaceDetection
+
+Heard = tuple[npt.NDArray[np.int16], bool]
 
 COLOURS = {
     "calm": "#1fb28a", "joyful": "#f0e442", "startled": "#d98cb6", "agitated": "#ec7a3c", "low": "#56b4e9",
@@ -48,7 +51,7 @@ class TerminalView:
         self._live = Live(console=Console(file=stream), auto_refresh=False)
         self._history: deque[Message] = deque(maxlen=HISTORY)
         self._face: FaceDetection | None = None
-        self._heard: tuple[float, bool] | None = None
+        self._heard: Heard | None = None
         self._fresh, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._draw, name="terminal view", daemon=True)
         self._live.start()
@@ -61,8 +64,8 @@ class TerminalView:
     def see(self, image: npt.NDArray[np.uint8], face: FaceDetection | None) -> None:
         self._face = face
 
-    def hear(self, level_dbfs: float, speaking: bool) -> None:
-        self._heard = level_dbfs, speaking
+    def hear(self, samples: npt.NDArray[np.int16], speaking: bool) -> None:
+        self._heard = samples, speaking
 
     def close(self) -> None:
         """Leave the last picture, with the cursor under it."""
@@ -86,9 +89,7 @@ class TerminalView:
                 self._live.update(screen, refresh=True)
 
 
-def screen_of(
-    history: list[Message], face: FaceDetection | None, heard: tuple[float, bool] | None, width: int
-) -> Group:
+def screen_of(history: list[Message], face: FaceDetection | None, heard: Heard | None, width: int) -> Group:
     """All that is shown: the newest message of `history`, the way to it, and what was last seen and heard."""
     message = history[-1]
     columns = Table.grid(expand=True, padding=(0, 1))
@@ -140,7 +141,7 @@ def _changes(history: list[Message]) -> Table:
     return table
 
 
-def _senses(message: Message, face: FaceDetection | None, heard: tuple[float, bool] | None) -> Table:
+def _senses(message: Message, face: FaceDetection | None, heard: Heard | None) -> Table:
     table = Table.grid(padding=(0, 1))
     health = message.get("health", {})
     seen = f", {face.score:.0%} sure" if face and message["face"] == "ok" else ""
@@ -148,7 +149,7 @@ def _senses(message: Message, face: FaceDetection | None, heard: tuple[float, bo
     table.add_row(Text("camera", "dim"), f"{message['face']}{_trouble(health.get('camera')) or seen}")
     table.add_row(Text("microphone", "dim"), f"{message['voice']}{_trouble(health.get('microphone'))}")
     if heard:
-        level_dbfs, speaking = heard
+        level_dbfs, speaking = dbfs_from_samples(heard[0]), heard[1]
         bar = _bar(max(0.0, 1 - level_dbfs / FLOOR_DBFS), 10, COLOURS["low" if speaking else "unknown"])
         table.add_row(Text("level", "dim"), _side_by_side(bar, f"{level_dbfs:.0f} dBFS"))
     age = "" if message["age_ms"] is None else f"{message['age_ms']:.0f} ms"

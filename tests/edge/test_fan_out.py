@@ -7,11 +7,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bundle.errors import InputError
-from edge.fan_out import SILENCE_DBFS, FanOut, dbfs_from_samples, open_publishers
+from edge.fan_out import FanOut, open_publishers
+from edge.message import Message
 from edge.options import parse_options
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +19,7 @@ DEMO = ROOT / "demo" / "driver.mp4"
 FLAGS = {
     "--dashboard": ("aiohttp", ["--dashboard", "0"]),
     "--metrics": ("prometheus_client", ["--metrics", "0"]),
+    "--mqtt": ("paho", ["--mqtt", "mqtt://127.0.0.1/car"]),
     "--view terminal": ("rich", ["--view", "terminal"]),
 }
 
@@ -92,7 +93,14 @@ def test_port_that_is_taken_ends_the_run_before_the_source_is_opened() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--dashboard", "eighty"], ["--metrics", "1.2.3.4"], ["--view", "page"], ["--token-file", "x"]]
+    "arguments",
+    [
+        ["--dashboard", "eighty"],
+        ["--metrics", "1.2.3.4"],
+        ["--view", "page"],
+        ["--token-file", "x"],
+        ["--mqtt-ca", "x"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -107,18 +115,25 @@ def test_without_onlookers_there_is_no_tap() -> None:
         assert fan_out.want_lines
 
 
-def test_level_of_a_square_wave_at_full_scale_is_0_dbfs_and_halves_by_6() -> None:
-    square = np.tile(np.array([32767, -32767], np.int16), 320)
-    assert dbfs_from_samples(square) == pytest.approx(0, abs=0.001)
-    assert dbfs_from_samples(square // 2) == pytest.approx(-6.02, abs=0.01)
-
-
-def test_level_of_silence_and_of_nothing_is_the_lowest() -> None:
-    assert dbfs_from_samples(np.zeros(640, np.int16)) == SILENCE_DBFS
-    assert dbfs_from_samples(np.empty(0, np.int16)) == SILENCE_DBFS
-
-
 def test_closing_twice_does_nothing() -> None:
     fan_out = FanOut()
     fan_out.close()
     fan_out.close()
+
+
+class Lines:
+    """Notes its name with each message that it gets."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self._name, self._notes = name, notes
+
+    def publish(self, _: Message) -> None:
+        self._notes.append(self._name)
+
+
+def test_lines_that_are_added_last_are_written_first() -> None:
+    fan_out, notes = FanOut(), list[str]()
+    fan_out.add(Lines("page", notes))
+    fan_out.add(Lines("lines", notes))
+    fan_out.publish({})
+    assert notes == ["lines", "page"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bundle.errors import InputError
@@ -23,6 +24,11 @@ from edge.publishers.dashboard import BEGIN_PART, HISTORY, MAX_STREAMS, PREVIEW_
 
 Drive = Callable[[int], list[Message]]
 FACE = FaceDetection((500.0, 200.0, 700.0, 400.0), (550.0, 260.0), (650.0, 260.0), (600.0, 350.0), 0.93)
+
+
+def square(level_dbfs: float) -> npt.NDArray[np.int16]:
+    """A square wave of that level."""
+    return np.tile([1, -1], 320).astype(np.int16) * np.int16(round(32_768 * 10 ** (level_dbfs / 20)))
 
 
 @pytest.fixture
@@ -78,17 +84,17 @@ def get(url: str, **headers: str) -> tuple[int, bytes]:
 
 def test_update_carries_message_face_and_sound(dashboard: Dashboard, events: EventStream, drive: Drive) -> None:
     dashboard.see(np.zeros((720, 1280, 3), np.uint8), FACE)
-    dashboard.hear(-20.04, True)
-    dashboard.hear(-60.0, False)
+    dashboard.hear(square(-20.04), True)
+    dashboard.hear(square(-59.94), False)
     dashboard.publish(drive(1)[0])
     update = events.update()
     assert update["message"] == drive(1)[0]
-    assert update["heard"] == [[-20.0, 1], [-60.0, 0]]
+    assert update["heard"] == [[-20.0, 1], [-59.9, 0]]
     assert update["face"] == {"image_px": [1280, 720], "found": {"score": 0.93, "height_px": 200, "eyes_px": 100}}
 
 
 def test_sound_is_told_once(dashboard: Dashboard, events: EventStream, drive: Drive) -> None:
-    dashboard.hear(-20.0, True)
+    dashboard.hear(square(-20.0), True)
     first, second = drive(2)
     dashboard.publish(first)
     assert len(events.update()["heard"]) == 1

@@ -87,6 +87,16 @@ def test_drive_adds_up(metrics: Metrics, clock: Clock, drive: Drive) -> None:
     assert got["edge_emotion_run_info", "default", "onnxruntime-cpu"] == 1
 
 
+def test_time_that_runs_back_is_not_counted_and_no_failure(metrics: Metrics, drive: Drive) -> None:
+    first, *_, last = drive(10)
+    for message in (last, first, last):
+        metrics.publish(message)
+    got = scrape(metrics)
+    assert sum(value for key, value in got.items() if key[0] == "edge_emotion_state_seconds_total") == pytest.approx(
+        1.8
+    )
+
+
 def test_newest_status_alone_is_one(metrics: Metrics, drive: Drive) -> None:
     for message in drive(60):
         metrics.publish({**message, "health": {"camera": "slow", "microphone": "ok", "load": "int8"}})

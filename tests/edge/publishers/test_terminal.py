@@ -18,13 +18,14 @@ from rich.console import Console
 
 from edge.publishers.terminal import TerminalView, screen_of
 
+SOUND = np.tile([1036, -1036], 320).astype(np.int16)  # -30 dBFS
 HEALTH = {"camera": "slow", "microphone": "ok", "load": "reduced rate"}
 Drive = Callable[[int], list[Message]]
 FACE = FaceDetection((0.0, 0.0, 100.0, 120.0), (25.0, 40.0), (75.0, 40.0), (50.0, 90.0), 0.93)
 
 
 def drawn(history: list[Message], width: int = 80, **details: object) -> list[str]:
-    seen = {"face": FACE, "heard": (-30.0, True)} | details
+    seen = {"face": FACE, "heard": (SOUND, True)} | details
     console = Console(width=width, file=io.StringIO(), record=True)
     console.print(screen_of(history, width=width, **seen))  # type: ignore[arg-type]
     return console.export_text().splitlines()
@@ -95,7 +96,7 @@ def test_updates_are_drawn_by_a_thread_and_the_last_picture_stays(drive: Drive) 
     with os.fdopen(writer, "w") as stream:
         with TerminalView(stream) as view:
             view.see(np.zeros((48, 64, 3), np.uint8), FACE)
-            view.hear(-30.0, True)
+            view.hear(SOUND, True)
             for message in drive(30):
                 view.publish(message)
             wait_until(lambda: not view._fresh.is_set())

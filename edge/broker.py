@@ -1,0 +1,34 @@
+"""Where messages are sent over MQTT."""
+
+import argparse
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass(frozen=True)
+class Broker:
+    """tls : the server must show a certificate. topic : without a slash at its ends; ours lie under it."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str | None
+    topic: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Broker":
+        """Broker from `mqtt[s]://[USER@]HOST[:PORT]/TOPIC`; ArgumentTypeError if it is none."""
+        with suppress(ValueError):
+            url = urlsplit(text)
+            topic = unquote(url.path).strip("/")
+            if url.password is not None:
+                raise argparse.ArgumentTypeError(
+                    "a password on the command line can be read by everybody on this machine; "
+                    "write it to a file and give --mqtt-password-file FILE"
+                )
+            if url.scheme in ("mqtt", "mqtts") and url.hostname and topic and not set("+#\0?") & set(text):
+                tls = url.scheme == "mqtts"
+                user = unquote(url.username) if url.username else None
+                return cls(url.hostname, url.port or (8883 if tls else 1883), tls, user, topic)
+        raise argparse.ArgumentTypeError(f"{text}: expected mqtt[s]://[USER@]HOST[:PORT]/TOPIC without + and # in it")

@@ -1,0 +1,33 @@
+"""edge-report: a recorded session as one page that needs nothing else."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bundle.errors import EdgeEmotionError, InputError
+from edge.report_page import page_of
+from edge.session import session_from_lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the page; the exit status is 0 for success, 1 for a failure that a message explains."""
+    parser = argparse.ArgumentParser(prog="edge-report", description="Turn a recorded session into one HTML page.")
+    parser.add_argument("session", type=Path, help="what edge-run --output wrote")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="(default: beside the session, with .html)")
+    options = parser.parse_args(arguments)
+    output = options.output or options.session.with_suffix(".html")
+    try:
+        if output.resolve() == options.session.resolve():
+            raise InputError(f"--output {output} is the session itself. Choose another file.")
+        with options.session.open(encoding="utf-8", errors="replace") as lines:
+            page = page_of(session_from_lines(lines, options.session.name))
+        output.write_text(page, encoding="utf-8")
+    except (EdgeEmotionError, OSError) as error:
+        print(f"edge-report: {error}", file=sys.stderr)
+        return 1
+    print(output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
