@@ -20,7 +20,7 @@ TENSORRT = [  # builds engines for desktop GPUs, on machines without one too; a 
     "tqdm>=4.66",
 ]
 TRAIN = [
-    "matplotlib>=3.8",  # edge-evaluate --figure
+    "matplotlib>=3.8",  # edge-evaluate --figure, edge-calibrate --report
     "torch==2.13.0",
     "onnx>=1.16",
     "onnxsim>=0.4.36",

@@ -11,7 +11,7 @@ import pytest
 
 from corpora.av_clip import AvClip, FaceFormat
 
-pytest_plugins = ["tests.virtual_devices"]
+pytest_plugins = ["tests.small_corpora", "tests.virtual_devices"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' narrow networks only lose time by sharing their work
 

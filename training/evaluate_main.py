@@ -14,9 +14,9 @@ from bundle.errors import EdgeEmotionError
 from bundle.features import PROBS
 from bundle.manifest import DEFAULT_BUNDLE
 from corpora.composite import composite_windows
+from corpora.held_out import HeldOut, open_held_out, probs_of_window
 from training.evaluate import figures_of_merit
 from training.false_alarms import measure_false_alarms
-from training.held_out import HeldOut, open_held_out, probs_of_window
 from training.robustness import draw_robustness, measure_robustness
 
 FIGURES = ".png", ".svg", ".pdf"

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from bundle.features import FACE, PROBS, PROBS_AUDIO, PROBS_FUSED, PROBS_VISUAL, SPECTROGRAM
 from corpora.composite import audio_slots, composite_window
+from corpora.held_out import Floats, HeldOut, Slots, embed, head_probs
 from corpora.ravdess import Speech
 from training import disturbances
 from training.evaluate import figures_of_merit
-from training.held_out import Floats, HeldOut, Slots, embed, head_probs
 
 Disturb = Callable[[npt.NDArray, float, np.random.Generator], npt.NDArray]
 

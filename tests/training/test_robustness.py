@@ -9,10 +9,10 @@ import pytest
 from bundle.features import PROBS, PROBS_AUDIO, PROBS_FUSED, PROBS_VISUAL
 from bundle.manifest import DEFAULT_BUNDLE
 from corpora.composite import composite_windows
+from corpora.held_out import open_held_out, probs_of_window
 from training import robustness
 from training.disturbances import amplified, darkened
 from training.evaluate import figures_of_merit
-from training.held_out import open_held_out, probs_of_window
 from training.robustness import SWEEPS, Sweep, draw_robustness, measure_robustness
 
 

@@ -6,7 +6,7 @@ import pytest
 from bundle.features import FACE, PROBS
 from bundle.manifest import DEFAULT_BUNDLE
 from corpora.composite import composite_window
-from training.held_out import embed, open_held_out, probs_of_window
+from corpora.held_out import embed, open_held_out, probs_of_window
 
 
 @pytest.fixture(scope="module")
