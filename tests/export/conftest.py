@@ -115,10 +115,10 @@ def onnx_files(
 
 def quantize(source: Path, target: Path, inputs: dict[str, tuple[int, ...]], precision: str) -> None:
     """Write one INT8 file of a part, calibrated on noise."""
-    from calibration.qdq import write_for_onnxruntime, write_for_tensorrt
+    from calibration.qdq import quantizable_layers, write_quantized
     from calibration.ranges import activation_ranges
 
     rng = np.random.default_rng(0)
     noise = {tensor: rng.standard_normal((2, *shape), np.float32) for tensor, shape in inputs.items()}
-    write = {"int8-tensorrt": write_for_tensorrt, "int8-onnxruntime": write_for_onnxruntime}[precision]
-    write(source, target, activation_ranges(source, [noise], "MinMax"))
+    ranges = activation_ranges(source, [noise], "MinMax")
+    write_quantized(source, target, ranges, precision, quantizable_layers(source, precision))
