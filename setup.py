@@ -16,7 +16,7 @@ RUNTIME = [
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
 TRAIN = [
-    "matplotlib>=3.8",  # edge-evaluate --figure
+    "matplotlib>=3.8",  # edge-evaluate --figure, edge-calibrate --report
     "torch==2.13.0",
     "onnx>=1.16",
     "onnxsim>=0.4.36",

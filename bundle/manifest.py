@@ -16,6 +16,9 @@ FORMAT = 1
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
+FLOAT32, INT8_TENSORRT, INT8_ONNXRUNTIME = "float32", "int8-tensorrt", "int8-onnxruntime"
+"""Precisions: keys of `Part.files`."""
+
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
 
 _Spec = TypeVar("_Spec", AudioSpec, VideoSpec, WindowSpec)
@@ -25,7 +28,7 @@ _Spec = TypeVar("_Spec", AudioSpec, VideoSpec, WindowSpec)
 class Part:
     """One network of a bundle.
 
-    files : file name by precision, "float32" always among them. inputs, outputs : shape by tensor name, without the
+    files : file name by precision, FLOAT32 always among them. inputs, outputs : shape by tensor name, without the
     batch; all float32.
     """
 
@@ -38,8 +41,8 @@ class Part:
 class Manifest:
     """What a bundle holds and where it comes from.
 
-    system : "mrpn". parts : "visual", "audio", "head". training, results, calibration : data, split, figures, subjects;
-    free in form. calibration is empty where the bundle has no INT8 files.
+    system : "mrpn". parts : "visual", "audio", "head". training, results : data, split, figures; free in form.
+    calibration : passport of the INT8 files, as `calibration.passport` makes it; empty where there are none.
     """
 
     name: str
@@ -87,6 +90,48 @@ def read_manifest(folder: str | Path) -> Manifest:
     for name in (name for part in manifest.parts.values() for name in part.files.values()):
         _verify(folder / name, hashes.get(name))
     return manifest
+
+
+def choose_precision(manifest: Manifest, wanted: str | None, int8: str, *, allow_ungated: bool = False) -> str:
+    """Key of the files to run: `int8` if "int8" is wanted, or nothing is and those passed the gate; else FLOAT32.
+
+    int8 : the one for the engine at hand, INT8_TENSORRT or INT8_ONNXRUNTIME. A part without such a file stays in float.
+
+    Raises
+    ------
+    ArtefactError : "int8" is wanted, and there are no such files, or they passed no gate and that is not allowed.
+    """
+    reason = why_ungated(manifest, int8)
+    if wanted == FLOAT32 or (wanted is None and reason):
+        return FLOAT32
+    present = any(int8 in part.files for part in manifest.parts.values())
+    if not present or (reason and not allow_ungated):
+        raise ArtefactError(
+            f"bundle {manifest.name} cannot be run in INT8: {reason}. Calibrate it with edge-calibrate, use "
+            f"--precision {FLOAT32}{', or accept it with --allow-ungated' if present else ''}."
+        )
+    return int8
+
+
+def why_ungated(manifest: Manifest, int8: str) -> str | None:
+    """Why the INT8 files of one kind are not to be trusted; None where they passed the accuracy gate."""
+    if not any(int8 in part.files for part in manifest.parts.values()):
+        return f"it has no {int8} files"
+    gate = manifest.calibration.get("gate")
+    result = gate.get(int8) if isinstance(gate, Mapping) else None
+    if not isinstance(result, Mapping):
+        return f"its {int8} files went through no accuracy gate"
+    if manifest.calibration.get("preprocessing_sha256") != preprocessing_sha256(manifest):
+        return f"its {int8} files were calibrated for other features"
+    if result.get("held") is not True:
+        return f"its {int8} files failed the accuracy gate"
+    return None
+
+
+def preprocessing_sha256(manifest: Manifest) -> str:
+    """Hash of all that makes network input of sound and images: networks calibrated for another one are stale."""
+    specs = [asdict(spec) for spec in (manifest.audio, manifest.video, manifest.window)]
+    return hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest()
 
 
 def _verified_document(folder: Path) -> dict[str, Any]:
@@ -138,8 +183,8 @@ def _spec_from_document(spec: type[_Spec], document: Mapping[str, Any]) -> _Spec
 
 def _part_from_document(document: Mapping[str, Any]) -> Part:
     files = {str(precision): str(name) for precision, name in document["files"].items()}
-    if "float32" not in files or any(Path(name).name != name for name in files.values()):
-        raise ValueError(f"files {files} need a float32 entry and plain names")
+    if FLOAT32 not in files or any(Path(name).name != name for name in files.values()):
+        raise ValueError(f"files {files} need a {FLOAT32} entry and plain names")
     inputs, outputs = (
         {str(name): tuple(int(size) for size in shape) for name, shape in document[direction].items()}
         for direction in ("inputs", "outputs")

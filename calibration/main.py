@@ -1,92 +1,143 @@
-"""edge-calibrate: INT8 files for a bundle, from subjects that were neither trained on nor evaluated."""
+"""edge-calibrate: INT8 files for bundles, from subjects that were neither trained on nor judge them."""
 
 import argparse
 import sys
-from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import get_args
 
-import numpy as np
 from tqdm import tqdm
 
 from bundle.errors import EdgeEmotionError
-from bundle.features import EMBEDDING
-from bundle.manifest import Manifest, Part, read_manifest, write_manifest
-from calibration.batches import Batches, calibration_batches
-from calibration.ranges import Method
+from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, write_manifest
+from calibration.calibrate import Fold, Outcome, calibrate, check_folds, parts_with, say_in_float
+from calibration.passport import passport
+from calibration.ranges import Method, activation_ranges
+from calibration.report import write_report
+from calibration.samples import (
+    INPUTS,
+    Samples,
+    check_samples,
+    make_samples,
+    read_samples,
+    subjects_of,
+    write_samples,
+)
+from corpora.held_out import open_held_out
+
+PRECISIONS = INT8_TENSORRT, INT8_ONNXRUNTIME
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="edge-calibrate", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, help="gets the INT8 files")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder that holds ravdess-speech-16k/Actor_NN/ and fer2013.zip"
-    )
-    parser.add_argument("--method", choices=get_args(Method), default="Entropy", help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
+    """Calibrate; the exit status is 0 if the gate held, 1 if it did not or an error is told, 2 for wrong usage."""
+    options = _parse_options(arguments)
     try:
-        manifest = read_manifest(options.bundle)
-        batches = calibration_batches(manifest, options.data)
-        with TemporaryDirectory(prefix=".calibration-", dir=options.bundle) as staging:  # a stop spoils nothing
-            calibrated = calibrate_bundle(options.bundle, manifest, batches, options.method, Path(staging))
-            for file in Path(staging).iterdir():
-                file.replace(options.bundle / file.name)
-        write_manifest(options.bundle, calibrated)
+        outcomes = _calibrate(options)
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-calibrate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("edge-calibrate: stopped; the bundle is as it was", file=sys.stderr)
+        print("edge-calibrate: stopped; the bundles are as they were", file=sys.stderr)
         return 1
-    for name, decibels in calibrated.calibration["sqnr_db"].items():
-        print(f"{name}: {decibels:.1f} dB against float32", file=sys.stderr)
-    return 0
+    for outcome in outcomes:
+        print(_table(outcome))
+    return 0 if all(outcome.held for outcome in outcomes) else 1
 
 
-def calibrate_bundle(
-    folder: Path, manifest: Manifest, batches: Mapping[str, Batches], method: Method, target: Path
-) -> Manifest:
-    """Write two INT8 files for each encoder of `folder`'s bundle to `target`; returns the manifest that names them.
+def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="edge-calibrate",
+        description="Add INT8 files to a bundle, and say whether they are as good as float on the subjects held out.",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, nargs="+", required=True,
+        help="gets the INT8 files; several, one for each held-out fold, are judged together",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder that holds ravdess-speech-16k/Actor_NN/ and fer2013.zip"
+    )
+    parser.add_argument("--method", choices=get_args(Method), default="MinMax", help="(default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=Path, metavar="FILE", help="calibration samples to use; if there is no FILE, it is made"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page with all figures and pictures; .html")
+    options = parser.parse_args(arguments)
+    if options.samples and len(options.bundle) > 1:
+        parser.error("--samples holds those of one bundle; give one --bundle")
+    if options.samples and options.samples.suffix != ".npz":
+        parser.error(f"--samples is {options.samples}; expected an .npz file")
+    if options.report and (options.report.suffix != ".html" or not options.report.parent.is_dir()):
+        parser.error(f"--report is {options.report}; expected an .html file in a folder that exists")
+    return options
 
-    The head stays in float: it is small, and an LSTM does not gain from INT8.
-    """
-    from calibration.qdq import write_for_onnxruntime, write_for_tensorrt
-    from calibration.ranges import activation_ranges
 
-    writers = {"int8-tensorrt": write_for_tensorrt, "int8-onnxruntime": write_for_onnxruntime}
-    parts, sqnr_db = dict(manifest.parts), {}
-    for name in tqdm(batches, desc="calibrate", leave=False):
-        source = folder / parts[name].files["float32"]
-        ranges = activation_ranges(source, batches[name], method)
-        files = dict(parts[name].files)
-        for precision, write in writers.items():
-            files[precision] = f"{name}.{precision}.onnx"
-            write(source, target / files[precision], ranges)
-            sqnr_db[files[precision]] = _sqnr_db(source, target / files[precision], batches[name][::10])
-        parts[name] = Part(files, parts[name].inputs, parts[name].outputs)
-    passport: dict[str, Any] = {
-        "subjects": sorted(manifest.training["split"]["calibration"]),
-        "samples": {name: sum(len(next(iter(batch.values()))) for batch in batches[name]) for name in batches},
-        "method": method,
-        "sqnr_db": sqnr_db,
-        "gate": "not run: the INT8 files are not used by edge-run",
+def _calibrate(options: argparse.Namespace) -> list[Outcome]:
+    """Both kinds of INT8 graphs. Files are made beside each bundle and moved at the end: a stop spoils nothing."""
+    manifests = [read_manifest(folder) for folder in options.bundle]
+    check_folds(manifests)
+    with ExitStack() as stack:
+        folds = []
+        for folder, manifest in zip(options.bundle, manifests, strict=True):
+            staging = Path(stack.enter_context(TemporaryDirectory(prefix=".calibration-", dir=folder)))
+            folds.append(_open_fold(folder, manifest, staging, options))
+        seed = manifests[0].training["seed"]
+        in_float = say_in_float(folds)
+        outcomes = [calibrate(folds, precision, in_float, seed) for precision in PRECISIONS]
+        for position, fold in enumerate(folds):
+            calibrated = replace(
+                fold.manifest,
+                parts=parts_with(fold, PRECISIONS),
+                calibration=passport(folds, position, options.method, outcomes),
+            )
+            for file in fold.staging.iterdir():
+                file.replace(fold.folder / file.name)
+            write_manifest(fold.folder, calibrated)
+    if options.report:
+        write_report(options.report, folds, in_float, outcomes)
+    return outcomes
+
+
+def _open_fold(folder: Path, manifest: Manifest, staging: Path, options: argparse.Namespace) -> Fold:
+    samples = _samples(manifest, options)
+    check_samples(samples, manifest)
+    ranges = {
+        part: activation_ranges(
+            folder / manifest.parts[part].files["float32"],
+            tqdm(samples.batches(part), desc=f"ranges of {part}", leave=False),
+            options.method,
+        )
+        for part in INPUTS
     }
-    return replace(manifest, parts=parts, calibration=passport)
+    return Fold(folder, manifest, samples, ranges, open_held_out(folder, options.data), staging)
 
 
-def _sqnr_db(reference: Path, quantized: Path, batches: Batches) -> float:
-    """Signal to quantization noise of the embeddings, dB."""
-    from perception.onnxrt import OnnxRuntimeEngine
+def _samples(manifest: Manifest, options: argparse.Namespace) -> Samples:
+    subjects_of(manifest, "calibration")  # a bundle that cannot be calibrated is refused before its corpora are read
+    if options.samples and options.samples.exists():
+        return read_samples(options.samples)
+    samples = make_samples(manifest, options.data)
+    if options.samples:
+        write_samples(options.samples, samples)
+    return samples
 
-    signal = noise = 0.0
-    engines = OnnxRuntimeEngine(reference), OnnxRuntimeEngine(quantized)
-    for batch in batches:
-        expected, found = (engine.run(batch)[EMBEDDING] for engine in engines)
-        signal += float(np.square(expected).sum())
-        noise += float(np.square(found - expected).sum())
-    return round(10 * float(np.log10(signal / max(noise, 1e-30))), 2)
+
+def _table(outcome: Outcome) -> str:
+    """The gate's figures, a line each."""
+    layers = ", ".join(f"{part}: {layer}" for part, layer in outcome.left_in_float) or "none"
+    lines = [f"{outcome.precision}: the gate {'held' if outcome.held else 'FAILED'}; layers left in float: {layers}"]
+    lines += [
+        f"  {'ok  ' if figure.held else 'FAIL'} {figure.of:<13} {figure.name:<28} {figure.value:+.4f} "
+        f"[{figure.low:+.4f}, {figure.high:+.4f}], limit {figure.limit:g} of its "
+        f"{'upper 95 % bound' if figure.bounded == 'high' else 'value'}"
+        for figure in outcome.figures
+    ]
+    lines += [
+        f"  worst subject {worst.of:<13} {worst.subject}: UAR drop {worst.uar_drop:+.4f}"
+        for worst in outcome.worst_subjects
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Two INT8 graphs from one calibration: no single one serves both TensorRT and ONNX Runtime well.
 
 TensorRT wants signed symmetric activations, and convolutions alone. ONNX Runtime on x86 wants unsigned activations,
-and the skips quantized too, for its fused kernels.
+and the skips quantized too, for its fused kernels. Nothing else is quantized: an LSTM or attention stays in float.
 """
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,66 @@ import onnx
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from calibration.ranges import QUANTIZED_OPS
+from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT
 
 
-def write_for_tensorrt(source: Path, target: Path, ranges: Any) -> None:
-    """Q/DQ around convolutions: S8 weights per channel, S8 activations, all symmetric; biases stay float."""
-    options = {
-        "ActivationSymmetric": True,
-        "WeightSymmetric": True,
-        "QuantizeBias": False,  # an int32 bias is a parse error in TensorRT
-        "OpTypesToExcludeOutputQuantization": ["Conv"],
-        "AddQDQPairToWeight": False,
-    }
-    _write(source, target, ranges, QuantType.QInt8, ["Conv"], [], options)
+@dataclass(frozen=True)
+class GraphKind:
+    """operations : of the layers that are quantized. options : of ONNX Runtime's quantizer."""
+
+    activations: QuantType
+    operations: list[str]
+    options: Mapping[str, Any]
 
 
-def write_for_onnxruntime(source: Path, target: Path, ranges: Any) -> None:
-    """Q/DQ around convolutions and skips: U8 activations, S8 weights; the last skip and what follows stay float."""
-    options = {"ActivationSymmetric": False, "WeightSymmetric": True}
-    _write(source, target, ranges, QuantType.QUInt8, QUANTIZED_OPS, _float_additions(source), options)
+KINDS: Mapping[str, GraphKind] = {
+    INT8_TENSORRT: GraphKind(  # S8 weights per channel, S8 activations, all symmetric; biases stay float
+        QuantType.QInt8,
+        ["Conv"],
+        {
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,  # an int32 bias is a parse error in TensorRT
+            "OpTypesToExcludeOutputQuantization": ["Conv"],
+            "AddQDQPairToWeight": False,
+        },
+    ),
+    INT8_ONNXRUNTIME: GraphKind(  # U8 activations, S8 weights
+        QuantType.QUInt8, ["Conv", "Add"], {"ActivationSymmetric": False, "WeightSymmetric": True}
+    ),
+}
+
+
+def quantizable_layers(source: Path, precision: str) -> list[str]:
+    """Names of the layers that an INT8 graph of this kind quantizes, in the network's order."""
+    nodes, floats = onnx.load(source).graph.node, _float_additions(source)
+    return [node.name for node in nodes if node.op_type in KINDS[precision].operations and node.name not in floats]
+
+
+def write_quantized(source: Path, target: Path, ranges: Any, precision: str, layers: Collection[str]) -> None:
+    """Write `source` to `target` with Q/DQ around `layers`, and all others in float."""
+    kind, nodes = KINDS[precision], [*layers]
+    if precision == INT8_ONNXRUNTIME:
+        nodes += _relus_after(source, layers)  # it then quantizes the layer's output as the ReLU leaves it
+    quantizer = QDQQuantizer(
+        onnx.load(source), per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
+        activation_qType=kind.activations, tensors_range=ranges, nodes_to_quantize=nodes, nodes_to_exclude=[],
+        op_types_to_quantize=[*kind.operations, "Relu"], extra_options=dict(kind.options),
+    )  # fmt: skip
+    if layers:  # an empty list would stand for all
+        quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(target))
+
+
+def layer_outputs(source: Path) -> dict[str, str]:
+    """Name of each layer's output, on which its range is."""
+    return {node.name: node.output[0] for node in onnx.load(source).graph.node}
+
+
+def _relus_after(source: Path, layers: Collection[str]) -> list[str]:
+    graph = onnx.load(source).graph
+    outputs = {name for node in graph.node if node.name in layers for name in node.output}
+    return [node.name for node in graph.node if node.op_type == "Relu" and node.input[0] in outputs]
 
 
 def _float_additions(source: Path) -> list[str]:
@@ -39,16 +82,3 @@ def _float_additions(source: Path) -> list[str]:
     additions = [node for node in graph.node if node.op_type == "Add"]
     skips = [node for node in additions if all(name in produced for name in node.input)]
     return [node.name for node in additions if node not in skips or node is skips[-1]]
-
-
-def _write(
-    source: Path, target: Path, ranges: Any, activations: QuantType, operations: list[str], excluded: list[str],
-    options: dict[str, Any],
-) -> None:  # fmt: skip
-    quantizer = QDQQuantizer(
-        onnx.load(source), per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
-        activation_qType=activations, tensors_range=ranges, nodes_to_quantize=[], nodes_to_exclude=excluded,
-        op_types_to_quantize=operations, extra_options=options,
-    )  # fmt: skip
-    quantizer.quantize_model()
-    quantizer.model.save_model_to_file(str(target))

@@ -24,6 +24,8 @@ class Options:
     """What the user asked for; fields as the command line names them."""
 
     bundle: Path
+    precision: str | None
+    allow_ungated: bool
     clip: Path | None
     realtime: bool
     camera: str | None
@@ -49,6 +51,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--version", action="version", version=f"edge-emotion {_version()}")
     parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
+    parser.add_argument(
+        "--precision", choices=("float32", "int8"), help="(default: int8 if the bundle's passed its accuracy gate)"
+    )
+    parser.add_argument("--allow-ungated", action="store_true", help="accept INT8 that passed no accuracy gate")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the messages to FILE (default: stdout)")
 
@@ -79,10 +85,14 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--no-camera and --no-microphone leave nothing to perceive; drop one of them")
     if given.realtime and not given.clip:
         parser.error("--realtime goes with --clip; devices are always in real time")
+    if given.allow_ungated and given.precision != "int8":
+        parser.error("--allow-ungated goes with --precision int8")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(
         bundle=given.bundle,
+        precision=given.precision,
+        allow_ungated=given.allow_ungated,
         clip=given.clip,
         realtime=given.realtime,
         camera=None if given.no_camera else given.camera,

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.features import NS_PER_S
-from bundle.manifest import Manifest, read_manifest
+from bundle.manifest import INT8_ONNXRUNTIME, Manifest, choose_precision, read_manifest
 from edge.message import Dropped, message_from_state
 from edge.options import Options, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
@@ -91,6 +91,9 @@ class Session:
         self.clock_ns: Callable[[Estimate], int] = lambda _: time.monotonic_ns()
         self.dropped: Callable[[], Dropped] = Dropped
         self.engine = "loading"
+        self._precision = choose_precision(
+            manifest, options.precision, INT8_ONNXRUNTIME, allow_ungated=options.allow_ungated
+        )
         self._camera = options.camera is not None
         self._microphone = options.microphone is not None
 
@@ -183,8 +186,8 @@ class Session:
             from perception.mediapipe_face import MediaPipeFaceDetector
 
             detect = MediaPipeFaceDetector(options.roi).detect
-        network = open_network(options.bundle)
-        self.engine = network.engine_name
+        network = open_network(options.bundle, precision=self._precision)
+        self.engine = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         return Perception(network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns)
 

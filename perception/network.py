@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundle.errors import ArtefactError
 from bundle.features import EMBEDDING, AudioSpec, VideoSpec, WindowSpec
-from bundle.manifest import Manifest, read_manifest
+from bundle.manifest import FLOAT32, Manifest, read_manifest
 from perception.engine import Engine
 from perception.onnxrt import OnnxRuntimeEngine
 
@@ -33,8 +33,10 @@ class Network:
         return self.engines["head"].name
 
 
-def open_network(folder: str | Path, open_engine: Callable[[Path], Engine] = OnnxRuntimeEngine) -> Network:
-    """Verify the bundle in `folder` and open its float32 parts.
+def open_network(
+    folder: str | Path, open_engine: Callable[[Path], Engine] = OnnxRuntimeEngine, precision: str = FLOAT32
+) -> Network:
+    """Verify the bundle in `folder` and open its parts, those without a file of `precision` in float32.
 
     Raises
     ------
@@ -42,9 +44,8 @@ def open_network(folder: str | Path, open_engine: Callable[[Path], Engine] = Onn
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    return network_from_engines(
-        manifest, {name: open_engine(folder / part.files["float32"]) for name, part in manifest.parts.items()}
-    )
+    files = {name: part.files.get(precision, part.files[FLOAT32]) for name, part in manifest.parts.items()}
+    return network_from_engines(manifest, {name: open_engine(folder / file) for name, file in files.items()})
 
 
 def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> Network:

@@ -3,6 +3,7 @@
 import pytest
 
 import benchmarks.main
+import calibration.main
 import export.main
 import training.evaluate_main
 import training.fercnn_splits
@@ -12,6 +13,7 @@ FOLDERS = ["--data", ".", "--output", "out"]
 COMMANDS = {
     "edge-train": (training.main, "_train", FOLDERS),
     "edge-evaluate": (training.evaluate_main, "_evaluate", ["--data", "."]),
+    "edge-calibrate": (calibration.main, "_calibrate", ["--bundle", ".", "--data", "."]),
     "edge-export": (export.main, "_export_bundle", ["bundle", "--checkpoint", "c.pt", "--output", "out"]),
     "edge-bench": (benchmarks.main, "_rows", ["kernels"]),
     "fercnn_splits": (training.fercnn_splits, "_compare", FOLDERS),

@@ -10,7 +10,21 @@ import pytest
 from bundle.errors import ArtefactError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import RAVDESS_LABELS
-from bundle.manifest import FORMAT, MANIFEST, MANIFEST_HASH, Manifest, Part, read_manifest, write_manifest
+from bundle.manifest import (
+    FLOAT32,
+    FORMAT,
+    INT8_ONNXRUNTIME,
+    INT8_TENSORRT,
+    MANIFEST,
+    MANIFEST_HASH,
+    Manifest,
+    Part,
+    choose_precision,
+    preprocessing_sha256,
+    read_manifest,
+    why_ungated,
+    write_manifest,
+)
 
 FIELDS = ["format", *(field.name for field in fields(Manifest)), "sha256"]
 FREE_IN_FORM = ["training", "results", "calibration"]
@@ -247,3 +261,67 @@ def test_writing_needs_every_file_it_names(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"\.onnx"):
         write_manifest(tmp_path, MANIFEST_OF_TEST)
     assert not (tmp_path / MANIFEST).exists()
+
+
+def gated(**changes):
+    """A manifest whose INT8 files for ONNX Runtime passed the gate, but for what is changed in its passport."""
+    files = {FLOAT32: "visual.onnx", INT8_ONNXRUNTIME: "visual.int8-onnxruntime.onnx"}
+    parts = {**MANIFEST_OF_TEST.parts, "visual": replace(MANIFEST_OF_TEST.parts["visual"], files=files)}
+    passport = {
+        "preprocessing_sha256": preprocessing_sha256(MANIFEST_OF_TEST),
+        "gate": {INT8_ONNXRUNTIME: {"held": True}},
+    }
+    return replace(MANIFEST_OF_TEST, parts=parts, calibration={**passport, **changes})
+
+
+FAILED = gated(gate={INT8_ONNXRUNTIME: {"held": False}})
+
+
+def test_int8_that_passed_the_gate_is_the_default():
+    assert choose_precision(gated(), None, INT8_ONNXRUNTIME) == INT8_ONNXRUNTIME
+    assert choose_precision(gated(), "int8", INT8_ONNXRUNTIME) == INT8_ONNXRUNTIME
+    assert choose_precision(gated(), FLOAT32, INT8_ONNXRUNTIME) == FLOAT32
+
+
+def test_int8_that_failed_the_gate_is_run_only_where_that_is_allowed():
+    assert choose_precision(FAILED, None, INT8_ONNXRUNTIME) == FLOAT32
+    assert choose_precision(FAILED, "int8", INT8_ONNXRUNTIME, allow_ungated=True) == INT8_ONNXRUNTIME
+    with pytest.raises(ArtefactError, match=r"failed the accuracy gate.*--allow-ungated"):
+        choose_precision(FAILED, "int8", INT8_ONNXRUNTIME)
+
+
+def test_int8_that_is_not_there_cannot_be_allowed():
+    assert choose_precision(gated(), None, INT8_TENSORRT) == FLOAT32
+    with pytest.raises(ArtefactError, match="no int8-tensorrt files"):
+        choose_precision(gated(), "int8", INT8_TENSORRT, allow_ungated=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"gate": "not run: the INT8 files are not used by edge-run"}, "went through no accuracy gate"),
+        ({"gate": {}}, "went through no accuracy gate"),
+        ({"gate": {INT8_ONNXRUNTIME: "held"}}, "went through no accuracy gate"),
+        ({"gate": {INT8_ONNXRUNTIME: {"held": "yes"}}}, "failed the accuracy gate"),
+        ({"preprocessing_sha256": "0" * 64}, "calibrated for other features"),
+    ],
+)
+def test_passport_that_does_not_show_a_passed_gate_is_told(changes, reason):
+    assert reason in why_ungated(gated(**changes), INT8_ONNXRUNTIME)
+
+
+def test_features_decide_the_hash_of_preprocessing_and_nothing_else_does():
+    manifest = MANIFEST_OF_TEST
+    assert preprocessing_sha256(replace(manifest, name="another", labels=RAVDESS_LABELS[:2])) == preprocessing_sha256(
+        manifest
+    )
+    for changes in (
+        {"audio": replace(manifest.audio, power_floor=1e-2)},
+        {"video": replace(manifest.video, mean=128.0)},
+        {"window": replace(manifest.window, window_s=4.0)},
+    ):
+        assert preprocessing_sha256(replace(manifest, **changes)) != preprocessing_sha256(manifest)
+
+
+def test_hash_of_preprocessing_survives_the_round_trip(folder):
+    assert preprocessing_sha256(read_manifest(folder)) == preprocessing_sha256(MANIFEST_OF_TEST)

@@ -1,119 +1,205 @@
-"""INT8 files of the default bundle's encoders, from random batches: the graphs, not the figures, are tested."""
+"""The command on small networks and a small corpus: what it writes, tells and refuses."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
 
+import calibration.calibrate
 import calibration.main
-from bundle.errors import ArtefactError
-from bundle.features import FACE, SPECTROGRAM
-from bundle.manifest import DEFAULT_BUNDLE, Manifest, read_manifest, write_manifest
-from calibration.batches import calibration_batches
-from calibration.main import calibrate_bundle, main
+from bundle.errors import ArgumentError
+from bundle.features import PROBS
+from bundle.manifest import (
+    INT8_ONNXRUNTIME,
+    INT8_TENSORRT,
+    Manifest,
+    preprocessing_sha256,
+    read_manifest,
+    why_ungated,
+    write_manifest,
+)
+from calibration.calibrate import check_folds
+from calibration.gate import Figure
+from calibration.main import main
+from perception.network import open_network
+from tests.calibration.conftest import SPLIT, manifest_with_split, write_small_bundle
 
-SPLIT = {"train": [1, 2], "validation": [3], "calibration": [4, 5], "held_out": [6]}
+PRECISIONS = INT8_TENSORRT, INT8_ONNXRUNTIME
 
 
-def manifest_with_split(split: dict[str, list[int]]) -> Manifest:
-    manifest = read_manifest(DEFAULT_BUNDLE)
-    return replace(manifest, training={**manifest.training, "split": split})
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
-    folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    shutil.copytree(DEFAULT_BUNDLE, folder)
-    rng = np.random.default_rng(0)
-    manifest = manifest_with_split(SPLIT)
-    batches = {
-        "visual": [{FACE: rng.standard_normal((4, *manifest.video.shape), np.float32)} for _ in range(12)],
-        "audio": [{SPECTROGRAM: 2 * rng.standard_normal((4, *manifest.audio.shape), np.float32)} for _ in range(12)],
-    }
-    return folder, calibrate_bundle(folder, manifest, batches, "MinMax", folder)
+def calibrated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of two bundles of two folds, calibrated together, and the page about it."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    for name, held_out in (("one", [2, 5]), ("two", [4])):
+        write_small_bundle(folder / name, manifest_with_split({**SPLIT, "held_out": held_out}))
+    report = folder / "report.html"
+    bundles = [str(folder / name) for name in ("one", "two")]
+    assert main(["--bundle", *bundles, "--data", str(data), "--report", str(report)]) in (0, 1)
+    return folder, report
+
+
+def test_passport_says_from_whom_and_how(calibrated: tuple[Path, Path]) -> None:
+    manifest = read_manifest(calibrated[0] / "one")
+    passport = manifest.calibration
+    assert passport["subjects"] == [3, 6]
+    assert passport["samples"] == {"visual": 32, "audio": 16}
+    assert passport["method"] == "MinMax"
+    assert passport["preprocessing_sha256"] == preprocessing_sha256(manifest)
+    assert set(passport["versions"]) == {"numpy", "onnx", "onnxruntime"}
+    assert {part: len(value) for part, value in passport["ranges_sha256"].items()} == {"visual": 64, "audio": 64}
+    assert min(passport["sqnr_db"][INT8_TENSORRT].values()) > 25
+
+
+def test_gate_of_all_folds_is_in_each_manifest(calibrated: tuple[Path, Path]) -> None:
+    one, two = (read_manifest(calibrated[0] / name).calibration["gate"] for name in ("one", "two"))
+    assert one == two
+    for precision in PRECISIONS:
+        assert one[precision]["subjects"] == [2, 4, 5]
+        assert one[precision]["windows"] == 6
+        assert {figure["of"] for figure in one[precision]["figures"]} >= set(PROBS)
+        assert one[precision]["held"] == all(figure["held"] for figure in one[precision]["figures"])
+        assert [worst["of"] for worst in one[precision]["worst_subjects"]] == list(PROBS)
+
+
+def test_verdict_decides_what_may_be_run(calibrated: tuple[Path, Path]) -> None:
+    manifest = read_manifest(calibrated[0] / "one")
+    for precision in PRECISIONS:
+        held = manifest.calibration["gate"][precision]["held"]
+        assert (why_ungated(manifest, precision) is None) == held
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_int8_files_run(calibrated: tuple[Path, Path], precision: str) -> None:
+    manifest = read_manifest(calibrated[0] / "one")
+    assert manifest.parts["visual"].files[precision] == f"visual.{precision}.onnx"
+    assert precision not in manifest.parts["head"].files
+    open_network(calibrated[0] / "one", precision=precision)
+
+
+def test_page_needs_no_other_file(calibrated: tuple[Path, Path]) -> None:
+    page = calibrated[1].read_text()
+    assert page.count("<img ") == page.count("src='data:image/png;base64,") == 2 + 2 * 2  # a picture for each part
+    assert "http" not in page
+    for precision in PRECISIONS:
+        assert f"<h2>{precision}: " in page
+
+
+def figure(held: bool, of: str = PROBS[0]) -> Figure:
+    return Figure(of, "UAR drop", 0.5, 0.5, 0.0, 0.0, 0.0, 0.01, "high", held)
+
+
+@pytest.mark.parametrize("needed", [0, 2, 999])
+def test_layers_go_back_to_float_worst_first_until_the_gate_holds(
+    bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], needed: int
+) -> None:
+    """The gate here holds at the given try; how bad each layer is, is given too."""
+    tries = {"count": 0}
+    sqnr = {"visual": {f"v{number}": 40.0 + number for number in range(3)}, "audio": {"a0": 20.0, "a1": 60.0}}
+    written: list[list[tuple[str, str]]] = []
+
+    def judge(*_: object) -> list[Figure]:
+        tries["count"] += 1
+        return [figure(held=tries["count"] > needed)]
+
+    def write(fold: object, precision: str, quantized: list[tuple[str, str]]) -> dict[str, float]:
+        written.append(quantized)
+        for part in ("visual", "audio"):
+            shutil.copy(bundle / f"{part}.onnx", fold.target(part, precision))  # type: ignore[attr-defined]
+        return {"visual": 0.0, "audio": 0.0}
+
+    monkeypatch.setattr(calibration.main, "PRECISIONS", (INT8_TENSORRT,))
+    monkeypatch.setattr(calibration.calibrate, "layer_sqnr_db", lambda source, *_: sqnr[source.stem])
+    monkeypatch.setattr(calibration.calibrate, "_write_parts", write)
+    monkeypatch.setattr(calibration.calibrate, "judge_windows", judge)
+    monkeypatch.setattr(calibration.calibrate, "judge_drives", lambda *_: [figure(held=True, of="drives")])
+    assert main(["--bundle", str(bundle), "--data", str(data)]) == (1 if needed == 999 else 0)
+    order = [("audio", "a0"), ("visual", "v0"), ("visual", "v1"), ("visual", "v2"), ("audio", "a1")]
+    tried = min(needed, len(order) // 2)
+    assert written == [order[count:] for count in range(tried + 1)]
+    passport = read_manifest(bundle).calibration
+    assert passport["gate"][INT8_TENSORRT]["held"] == (needed != 999)
+    assert sum(map(len, passport["left_in_float"][INT8_TENSORRT].values())) == tried
+    assert ("FAILED" in capsys.readouterr().out) == (needed == 999)
 
 
 def test_a_stopped_calibration_leaves_the_bundle_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle")
-    before = {file.name: file.read_bytes() for file in folder.iterdir()}
-
-    def stopped(*_: object) -> float:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    faces = np.random.default_rng(0).standard_normal((4, 1, 48, 48), np.float32)
-    monkeypatch.setattr(calibration.main, "calibration_batches", lambda *_: {"visual": [{FACE: faces}] * 2})
-    monkeypatch.setattr(calibration.main, "_sqnr_db", stopped)  # once an INT8 file is written
-    assert main(["--bundle", str(folder), "--data", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "edge-calibrate: stopped; the bundle is as it was"
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    before = contents(bundle)
+    monkeypatch.setattr(calibration.calibrate, "predict_windows", stopped)  # once the ranges are known
+    assert main(["--bundle", str(bundle), "--data", str(data)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "edge-calibrate: stopped; the bundles are as they were"
+    assert contents(bundle) == before
 
 
-def quantization_types(model: onnx.ModelProto) -> dict[str, set[int]]:
-    """Data types of the zero points of activations and of weights."""
-    weights = {i.name: i for i in model.graph.initializer}
-    types: dict[str, set[int]] = {"activations": set(), "weights": set()}
-    for node in model.graph.node:
-        if node.op_type == "DequantizeLinear":
-            kind = "weights" if node.input[0] in weights else "activations"
-            types[kind].add(weights[node.input[2]].data_type)
-    return types
-
-
-@pytest.mark.parametrize("part", ["visual", "audio"])
-@pytest.mark.parametrize(
-    ("precision", "activations"), [("int8-tensorrt", TensorProto.INT8), ("int8-onnxruntime", TensorProto.UINT8)]
-)
-def test_each_runtime_gets_the_types_it_wants(
-    calibrated: tuple[Path, Manifest], part: str, precision: str, activations: int
+def test_samples_are_kept_and_refused_once_they_are_stale(
+    bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, manifest = calibrated
-    types = quantization_types(onnx.load(folder / manifest.parts[part].files[precision]))
-    assert types["activations"] == {activations}
-    assert TensorProto.INT8 in types["weights"]
-
-
-@pytest.mark.parametrize("part", ["visual", "audio"])
-def test_tensorrt_graph_is_symmetric_and_keeps_biases_in_float(calibrated: tuple[Path, Manifest], part: str) -> None:
-    folder, manifest = calibrated
-    model = onnx.load(folder / manifest.parts[part].files["int8-tensorrt"])
-    zero_points = [numpy_helper.to_array(i) for i in model.graph.initializer if i.name.endswith("zero_point")]
-    assert zero_points
-    assert not any(zero_point.any() for zero_point in zero_points)
-    assert TensorProto.INT32 not in {i.data_type for i in model.graph.initializer}
-
-
-def test_int8_is_close_to_float_and_a_quarter_of_its_size(calibrated: tuple[Path, Manifest]) -> None:
-    folder, manifest = calibrated
-    assert min(manifest.calibration["sqnr_db"].values()) > 20
-    for part in ("visual", "audio"):
-        files = manifest.parts[part].files
-        for precision in ("int8-tensorrt", "int8-onnxruntime"):
-            assert (folder / files[precision]).stat().st_size < 0.35 * (folder / files["float32"]).stat().st_size
-
-
-def test_bundle_with_int8_files_is_written_and_read_again(calibrated: tuple[Path, Manifest]) -> None:
-    folder, manifest = calibrated
-    write_manifest(folder, manifest)
-    assert read_manifest(folder).calibration["subjects"] == [4, 5]
-    assert read_manifest(folder).calibration["samples"] == {"visual": 48, "audio": 48}
-
-
-@pytest.mark.parametrize(
-    "split", [{**SPLIT, "train": [1, 4]}, {**SPLIT, "held_out": [5]}, {**SPLIT, "calibration": []}]
-)
-def test_calibration_on_subjects_that_serve_another_purpose_is_refused(
-    split: dict[str, list[int]], tmp_path: Path
-) -> None:
-    with pytest.raises(ArtefactError, match="calibration actors"):
-        calibration_batches(manifest_with_split(split), tmp_path)
+    arguments = ["--bundle", str(bundle), "--data", str(data), "--samples", str(tmp_path / "kept.npz")]
+    monkeypatch.setattr(calibration.main, "say_in_float", lambda _: (_ for _ in ()).throw(ArgumentError("far enough")))
+    assert main(arguments) == 1
+    assert (tmp_path / "kept.npz").exists()
+    assert "far enough" in capsys.readouterr().err
+    monkeypatch.setattr(calibration.main, "make_samples", None)  # they are not made again
+    assert main(arguments) == 1
+    assert "far enough" in capsys.readouterr().err
+    manifest = read_manifest(bundle)
+    write_manifest(bundle, replace(manifest, audio=replace(manifest.audio, std_floor=30.0)))
+    assert main(arguments) == 1
+    assert "calibration data are stale" in capsys.readouterr().err
 
 
 def test_missing_bundle_is_refused_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--bundle", str(tmp_path), "--data", str(tmp_path)]) == 1
     assert "holds no manifest.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tells"),
+    [
+        (["--report", "page.pdf"], "--report is page.pdf"),
+        (["--report", "no/such/folder/page.html"], "folder that exists"),
+        (["--samples", "kept.txt"], "expected an .npz file"),
+        (["--bundle", "a", "b", "--samples", "kept.npz"], "those of one bundle"),
+        (["--method", "Guess"], "invalid choice"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], tells: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--bundle", "b", "--data", ".", *arguments])
+    assert stopped.value.code == 2
+    assert tells in capsys.readouterr().err
+
+
+def other(held_out: list[int], **changes: object) -> Manifest:
+    return replace(manifest_with_split({**SPLIT, "held_out": held_out}), **changes)  # type: ignore[arg-type]
+
+
+def test_folds_of_one_training_are_judged_together() -> None:
+    check_folds([other([2]), other([4, 5])])
+
+
+@pytest.mark.parametrize(
+    ("second", "tells"),
+    [(other([2, 4]), "subjects \\[2\\]"), (other([4], labels=("happy", "sad")), "differ in system, labels")],
+)
+def test_bundles_that_do_not_belong_together_are_refused(second: Manifest, tells: str) -> None:
+    with pytest.raises(ArgumentError, match=tells):
+        check_folds([other([2, 5]), second])
+
+
+def test_manifest_is_plain_json(calibrated: tuple[Path, Path]) -> None:
+    text = (calibrated[0] / "one" / "manifest.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert json.loads(text)["calibration"]["left_in_float"].keys() == set(PRECISIONS)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,14 @@ import numpy as np
 import pytest
 
 import edge.run
-from bundle.manifest import DEFAULT_BUNDLE
+from bundle.manifest import (
+    DEFAULT_BUNDLE,
+    INT8_ONNXRUNTIME,
+    choose_precision,
+    preprocessing_sha256,
+    read_manifest,
+    write_manifest,
+)
 from perception.chunks import AudioChunk, VideoChunk
 from perception.clip import decode_clip
 from perception.face import FaceDetection
@@ -103,7 +112,8 @@ class TestClip:
     def test_every_update_equals_the_uncached_network_on_its_window(
         self, demo: subprocess.CompletedProcess[str]
     ) -> None:
-        network, chunks = open_network(DEFAULT_BUNDLE), [*decode_clip(DEMO)]
+        precision = choose_precision(read_manifest(DEFAULT_BUNDLE), None, INT8_ONNXRUNTIME)
+        network, chunks = open_network(DEFAULT_BUNDLE, precision=precision), [*decode_clip(DEMO)]
         images = [chunk for chunk in chunks if isinstance(chunk, VideoChunk)]
         wave = np.concatenate([chunk.samples for chunk in chunks if isinstance(chunk, AudioChunk)])
         detect = detect_once(MediaPipeFaceDetector())
@@ -212,6 +222,8 @@ class TestBadInput:
             (("--rotate", "45"), "invalid choice"),
             (("--duration", "-1"), "positive"),
             (("--channel", "-1"), "0 or more"),
+            (("--precision", "int4"), "invalid choice"),
+            (("--allow-ungated",), "goes with --precision int8"),
             (("--nonsense",), "unrecognized"),
         ],
     )
@@ -270,6 +282,41 @@ class TestBadInput:
             (folder / file.name).write_bytes(file.read_bytes())
         damage(folder)
         assert_clear_error(edge_run("--clip", DEMO, "--bundle", folder), status=1, tells=tells)
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(
+        ("held", "arguments", "engine"),
+        [
+            (False, (), "onnxruntime-cpu"),
+            (False, ("--precision", "int8", "--allow-ungated"), "onnxruntime-cpu int8"),
+            (True, (), "onnxruntime-cpu int8"),
+        ],
+    )
+    def test_int8_is_run_once_it_passed_the_gate_or_that_is_waived(
+        self, tmp_path: Path, held: bool, arguments: tuple[str, ...], engine: str
+    ) -> None:
+        folder = judged_bundle(tmp_path / "bundle", held)
+        got = messages(edge_run("--clip", DEMO, "--duration", 1, "--bundle", folder, *arguments).stdout)
+        assert got[-1]["engine"] == engine
+
+    def test_int8_that_failed_the_gate_is_refused(self, tmp_path: Path) -> None:
+        folder = judged_bundle(tmp_path / "bundle", held=False)
+        result = edge_run("--clip", DEMO, "--bundle", folder, "--precision", "int8")
+        assert_clear_error(result, status=1, tells="failed the accuracy gate")
+        assert result.stdout == ""
+
+
+def judged_bundle(folder: Path, held: bool) -> Path:
+    """The default bundle under another verdict."""
+    shutil.copytree(DEFAULT_BUNDLE, folder)
+    manifest = read_manifest(folder)
+    passport = {
+        "preprocessing_sha256": preprocessing_sha256(manifest),
+        "gate": {INT8_ONNXRUNTIME: {"held": held}},
+    }
+    write_manifest(folder, replace(manifest, calibration=passport))
+    return folder
 
 
 def flip_byte(path: Path) -> None:

@@ -1,0 +1,94 @@
+"""INT8 graphs of the default bundle's encoders and of a tiny network: types, layers, size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from bundle.features import FACE
+from bundle.manifest import DEFAULT_BUNDLE, INT8_ONNXRUNTIME, INT8_TENSORRT
+from calibration.qdq import KINDS, quantizable_layers, write_quantized
+from calibration.ranges import activation_ranges
+from calibration.samples import INPUTS, Samples
+from calibration.sensitivity import embeddings, sqnr_db
+
+Quantize = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def quantized(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Quantize:
+    """Path of a part in INT8."""
+    folder = tmp_path_factory.mktemp("int8")
+    for part in INPUTS:
+        source = DEFAULT_BUNDLE / f"{part}.onnx"
+        ranges = activation_ranges(source, samples.batches(part), "MinMax")
+        for precision in KINDS:
+            target = folder / f"{part}.{precision}.onnx"
+            write_quantized(source, target, ranges, precision, quantizable_layers(source, precision))
+    return lambda part, precision: folder / f"{part}.{precision}.onnx"
+
+
+def quantization_types(model: onnx.ModelProto) -> dict[str, set[int]]:
+    """Data types of the zero points of activations and of weights."""
+    weights = {i.name: i for i in model.graph.initializer}
+    types: dict[str, set[int]] = {"activations": set(), "weights": set()}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            kind = "weights" if node.input[0] in weights else "activations"
+            types[kind].add(weights[node.input[2]].data_type)
+    return types
+
+
+@pytest.mark.parametrize("part", INPUTS)
+@pytest.mark.parametrize(
+    ("precision", "activations"), [(INT8_TENSORRT, TensorProto.INT8), (INT8_ONNXRUNTIME, TensorProto.UINT8)]
+)
+def test_each_runtime_gets_the_types_it_wants(quantized: Quantize, part: str, precision: str, activations: int) -> None:
+    types = quantization_types(onnx.load(quantized(part, precision)))
+    assert types["activations"] == {activations}
+    assert TensorProto.INT8 in types["weights"]
+
+
+@pytest.mark.parametrize("part", INPUTS)
+def test_tensorrt_graph_is_symmetric_and_keeps_biases_in_float(quantized: Quantize, part: str) -> None:
+    model = onnx.load(quantized(part, INT8_TENSORRT))
+    zero_points = [numpy_helper.to_array(i) for i in model.graph.initializer if i.name.endswith("zero_point")]
+    assert zero_points
+    assert not any(zero_point.any() for zero_point in zero_points)
+    assert TensorProto.INT32 not in {i.data_type for i in model.graph.initializer}
+
+
+@pytest.mark.parametrize("part", INPUTS)
+@pytest.mark.parametrize("precision", KINDS)
+def test_int8_is_close_to_float_and_a_quarter_of_its_size(
+    quantized: Quantize, samples: Samples, part: str, precision: str
+) -> None:
+    source, target = DEFAULT_BUNDLE / f"{part}.onnx", quantized(part, precision)
+    batches = samples.batches(part)
+    assert sqnr_db(embeddings(source, batches), embeddings(target, batches)) > 25
+    assert target.stat().st_size < 0.35 * source.stat().st_size
+
+
+def test_skips_are_quantized_for_onnxruntime_alone_and_the_last_for_neither(tiny: Path) -> None:
+    assert quantizable_layers(tiny, INT8_TENSORRT) == ["first", "second", "third"]
+    assert quantizable_layers(tiny, INT8_ONNXRUNTIME) == ["first", "second", "skip", "third"]
+
+
+@pytest.mark.parametrize("precision", KINDS)
+def test_layers_left_out_stay_in_float(tiny: Path, tmp_path: Path, precision: str) -> None:
+    ranges = activation_ranges(tiny, [{FACE: np.random.default_rng(0).standard_normal((4, 1, 8, 8), np.float32)}])
+    write_quantized(tiny, tmp_path / "q.onnx", ranges, precision, ["second"])
+    graph = onnx.load(tmp_path / "q.onnx").graph
+    dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    quantized = {node.name for node in graph.node if node.op_type == "Conv" and set(node.input) & dequantized}
+    assert quantized == {"second"}
+
+
+@pytest.mark.parametrize("precision", KINDS)
+def test_no_layer_in_int8_is_the_network_in_float(tiny: Path, tmp_path: Path, precision: str) -> None:
+    batch = {FACE: np.random.default_rng(0).standard_normal((4, 1, 8, 8), np.float32)}
+    write_quantized(tiny, tmp_path / "q.onnx", activation_ranges(tiny, [batch]), precision, [])
+    np.testing.assert_array_equal(embeddings(tmp_path / "q.onnx", [batch]), embeddings(tiny, [batch]))
