@@ -5,6 +5,7 @@ and the skips quantized too, for its fused kernels. Nothing else is quantized: a
 """
 
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,9 @@ def write_quantized(source: Path, target: Path, ranges: Any, precision: str, lay
     kind, nodes = KINDS[precision], [*layers]
     if precision == INT8_ONNXRUNTIME:
         nodes += _relus_after(source, layers)  # it then quantizes the layer's output as the ReLU leaves it
-    quantizer = QDQQuantizer(
+    quantizer = QDQQuantizer(  # which narrows the ranges it is given, before a ReLU
         onnx.load(source), per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
-        activation_qType=kind.activations, tensors_range=ranges, nodes_to_quantize=nodes, nodes_to_exclude=[],
+        activation_qType=kind.activations, tensors_range=deepcopy(ranges), nodes_to_quantize=nodes, nodes_to_exclude=[],
         op_types_to_quantize=[*kind.operations, "Relu"], extra_options=dict(kind.options),
     )  # fmt: skip
     if layers:  # an empty list would stand for all

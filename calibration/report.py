@@ -98,8 +98,9 @@ def _draw_bars(said: dict[str, Predictions], labels: Sequence[str], folds: Seque
             for panel, values in zip(row, (recalls, uars), strict=True):
                 places = np.arange(len(values)) + (number - (len(said) - 1) / 2) * width
                 panel.bar(places, values, width, color=COLORS[precision], label=precision)
-        row[0].set_xticks(range(len(labels)), labels)
-        row[1].set_xticks(range(len(folds)), [fold.name for fold in folds])
+        for panel, names in zip(row, (labels, [fold.name for fold in folds]), strict=True):
+            panel.set_xticks(range(len(names)), names)
+            panel.set_xlim(-0.5, len(names) - 0.5)
         row[0].set(ylabel=f"{name}: recall", ylim=(0, 1))
         row[1].set(ylabel="UAR")
         for panel in row:
@@ -122,7 +123,8 @@ def _draw_confusions(said: dict[str, Predictions], labels: Sequence[str]) -> Any
             counts = subject_confusions(predictions.labels, predictions.probs[name], one, 1)[0]
             shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
             panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-            for (true, predicted), share in np.ndenumerate(shares):
+            for true, predicted in np.argwhere(shares >= 0.5):
+                share = shares[true, predicted]
                 color = "white" if share > 60 else "black"
                 panel.text(predicted, true, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
             panel.set_xticks(range(len(labels)), labels, rotation=45, ha="right", fontsize=8)
@@ -135,7 +137,7 @@ def _draw_layers(fold: Fold, position: int, part: str, outcomes: Sequence[Outcom
     """Range of each layer's output, and what the layer alone costs."""
     outputs, found = layer_outputs(fold.source(part)), limits(fold.ranges[part])
     layers = [*max((outcome.layer_sqnr_db[position][part] for outcome in outcomes), key=len)]
-    figure, ((left, right),) = _new_figure(1, 2, (12, 0.28 * len(layers) + 1.2), sharey=True)
+    figure, ((left, right),) = _new_figure(1, 2, (12, 0.28 * len(layers) + 1.5), sharey=True)
     places = np.arange(len(layers))
     lows, highs = np.array([found[outputs[layer]] for layer in layers]).T
     left.barh(places, highs - lows, left=lows, color="#009E73")
@@ -154,7 +156,7 @@ def _draw_layers(fold: Fold, position: int, part: str, outcomes: Sequence[Outcom
     left.invert_yaxis()
     left.set(title=f"{part}: range", xlabel="value")
     right.set(title=f"{part}: SQNR with this layer alone in INT8", xlabel="dB")
-    right.legend(loc="lower right", fontsize=8)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
     for panel in (left, right):
         panel.grid(axis="x", alpha=0.3)
     return figure

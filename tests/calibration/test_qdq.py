@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 from bundle.features import FACE
 from bundle.manifest import DEFAULT_BUNDLE, INT8_ONNXRUNTIME, INT8_TENSORRT
 from calibration.qdq import KINDS, quantizable_layers, write_quantized
-from calibration.ranges import activation_ranges
+from calibration.ranges import activation_ranges, limits
 from calibration.samples import INPUTS, Samples
 from calibration.sensitivity import embeddings, sqnr_db
 
@@ -85,6 +85,15 @@ def test_layers_left_out_stay_in_float(tiny: Path, tmp_path: Path, precision: st
     dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     quantized = {node.name for node in graph.node if node.op_type == "Conv" and set(node.input) & dequantized}
     assert quantized == {"second"}
+
+
+@pytest.mark.parametrize("precision", KINDS)
+def test_ranges_are_left_as_they_were(tiny: Path, tmp_path: Path, precision: str) -> None:
+    ranges = activation_ranges(tiny, [{FACE: np.random.default_rng(0).standard_normal((4, 1, 8, 8), np.float32)}])
+    before = limits(ranges)
+    write_quantized(tiny, tmp_path / "q.onnx", ranges, precision, quantizable_layers(tiny, precision))
+    assert limits(ranges) == before
+    assert before["a"][0] < 0 == before["b"][0]  # before and after a ReLU
 
 
 @pytest.mark.parametrize("precision", KINDS)
