@@ -12,7 +12,7 @@ from bundle.manifest import FLOAT32, Manifest, Part
 from calibration.gate import Figure, WorstSubject, judge_drives, judge_windows, worst_subjects
 from calibration.qdq import write_quantized
 from calibration.replay import Driven, Predictions, drive_subjects, join_drives, join_predictions, predict_windows
-from calibration.samples import Samples, fold_name, subjects_of
+from calibration.samples import Samples, check_bundle, fold_name, subjects_of
 from calibration.sensitivity import embeddings, layer_sqnr_db, sqnr_db, worst_first
 from corpora.held_out import HeldOut
 from perception.network import Network, network_from_engines
@@ -88,8 +88,10 @@ def check_folds(manifests: Sequence[Manifest]) -> None:
     Raises
     ------
     ArgumentError : of several systems, labels or features; or a subject that two of them hold out.
-    ArtefactError : as `subjects_of`.
+    ArtefactError : as `check_bundle` and `subjects_of`.
     """
+    for each in manifests:
+        check_bundle(each)
     first, held_out = manifests[0], [subject for each in manifests for subject in subjects_of(each, "held_out")]
     twice = sorted({subject for subject in held_out if held_out.count(subject) > 1})
     kinds = {(each.system, each.labels, each.audio, each.video, each.window) for each in manifests}

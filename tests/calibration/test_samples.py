@@ -15,6 +15,7 @@ from calibration.samples import (
     SAMPLES_PER_BATCH,
     SEGMENTS_PER_WINDOW,
     Samples,
+    check_bundle,
     check_samples,
     fold_name,
     make_samples,
@@ -99,6 +100,13 @@ def test_subjects_that_serve_another_purpose_are_refused_before_any_file_is_read
 ) -> None:
     with pytest.raises(ArtefactError, match="calibration subjects"):
         make_samples(manifest_with_split(split), tmp_path)
+
+
+def test_bundle_that_lacks_a_part_or_its_training_is_refused() -> None:
+    training = {key: value for key, value in MANIFEST.training.items() if key != "seed"}
+    lacking = replace(MANIFEST, parts={"visual": MANIFEST.parts["visual"]}, training=training)
+    with pytest.raises(ArtefactError, match=r"lacks part audio, training\.seed"):
+        check_bundle(lacking)
 
 
 def test_gate_on_subjects_that_were_trained_on_is_refused() -> None:
