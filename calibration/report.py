@@ -98,7 +98,7 @@ def _draw_bars(said: dict[str, Predictions], labels: Sequence[str], folds: Seque
             for panel, values in zip(row, (recalls, uars), strict=True):
                 places = np.arange(len(values)) + (number - (len(said) - 1) / 2) * width
                 panel.bar(places, values, width, color=COLORS[precision], label=precision)
-        for panel, names in zip(row, (labels, [fold.name for fold in folds]), strict=True):
+        for panel, names in zip(row, (labels, [fold.name.replace("/", "\n") for fold in folds]), strict=True):
             panel.set_xticks(range(len(names)), names)
             panel.set_xlim(-0.5, len(names) - 0.5)
         row[0].set(ylabel=f"{name}: recall", ylim=(0, 1))
