@@ -24,8 +24,6 @@ class OnnxRuntimeEngine:
     name = "onnxruntime-cpu"
 
     def __init__(self, path: str | Path, *, optimize: bool = True) -> None:
-        # Since 2026 its Linux builds write usage data to ~/.cache/Microsoft and send them, unless told before import.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
