@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundle.errors import EdgeEmotionError, InputError
 from edge.report_page import page_of
-from edge.session import session_from_lines
+from edge.session_log import session_from_lines
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.labels import STATE_OF_EMOTION, STATES
-from edge.session import Session, Span
+from edge.session_log import Session, Span
 
 COLOURS = {
     "calm": "#009e73", "joyful": "#f0e442", "startled": "#cc79a7", "agitated": "#d55e00", "low": "#56b4e9",

@@ -1,150 +1,358 @@
-"""What a session amounted to, from the messages that it wrote."""
+"""One run of edge-run: from a clip, a recording or the devices to estimates, by the clock that each of them has."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from bundle.errors import InputError
+from bundle.errors import EngineError, InputError
 from bundle.features import NS_PER_S
-from edge.message import Message
+from bundle.manifest import INT8_ONNXRUNTIME, Manifest, choose_precision, manifest_sha256
+from edge.clock import now_ns
+from edge.live import Devices, Pace, open_devices, rungs
+from edge.load import LoadLadder
+from edge.message import Dropped, Health, Load, Message
+from edge.options import Options
+from edge.publishers.recorder import Recorder
+from edge.recording import Frame, ObservationCoder, WindowDelta
+from edge.replay_check import ReplayCheck
+from edge.service import Service
+from edge.sources.replay import RecordedUpdate, Replay
+from perception.chunks import AudioChunk, Estimate, FaceStatus, Observation, VideoChunk, VoiceStatus
+from perception.clip import decode_clip, probe_clip
+from perception.engine import Engine
+from perception.mount import CameraMount
+from perception.network import embedding_sizes, open_network
+from perception.onnxrt import OnnxRuntimeEngine
+from perception.pipeline import Perception, empty_window
+from perception.resilient import ResilientEngine
+from perception.tap import Tap
 
-STEP_S = 0.2
-"""How long the last message is taken to hold: until the next would have come."""
+if TYPE_CHECKING:
+    from edge.chaos import Chaos
 
-OUTAGE_S = 1.0
-"""What was missing for less is not listed."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Messages in a row that say the same; times in seconds since the start of the session."""
-
-    value: str
-    start_s: float
-    end_s: float
-    reason: str
-
-    @property
-    def length_s(self) -> float:
-        return self.end_s - self.start_s
+CLIP_LATENESS_NS = 100_000_000
+"""An update on a clip's time line waits so long for a chunk of sound that lies across its time."""
 
 
-@dataclass(frozen=True)
 class Session:
-    """All that the page tells.
+    """One run: what it perceives and by which clock.
 
-    times_s, ages_ms : float64 ndarrays [shape=(messages,)], since the start; NaN where nothing was used.
-    probabilities : float32 ndarray [shape=(messages, labels)], NaN where there are none.
-    states, sources : they cover the session without gaps. outages : what was missing, and why, in order of time.
+    clock_ns : when the message of an estimate is emitted. dropped : what was captured but never perceived.
+    health : how the devices do. tap : who looks on; set before the run.
     """
 
-    name: str
-    bundle: str
-    engine: str
-    times_s: npt.NDArray[np.float64]
-    ages_ms: npt.NDArray[np.float64]
-    labels: tuple[str, ...]
-    probabilities: npt.NDArray[np.float32]
-    states: list[Span]
-    sources: list[Span]
-    outages: list[Span]
-    dropped_images: int
-    dropped_audio_s: float
-    cut_off: bool
+    def __init__(self, options: Options, manifest: Manifest) -> None:
+        self.options, self.manifest = options, manifest
+        self.clock_ns: Callable[[Estimate], int] = lambda _: now_ns()
+        self.dropped: Callable[[], Dropped] = Dropped
+        self.health: Callable[[], Health] = self._well
+        self.tap: Tap | None = None
+        self._precision = choose_precision(
+            manifest, options.precision, INT8_ONNXRUNTIME, allow_ungated=options.allow_ungated
+        )
+        self._engine_name = "loading"
+        self._engines: list[ResilientEngine] = []
+        self._other_precision: dict[str, Engine] = {}
+        self._low_precision = False
+        self._chaos: Chaos | None = None
+        self._service = Service()
+        self._camera = options.camera is not None
+        self._microphone = options.microphone is not None
+        self._recorder: Recorder | None = None
+        self._check: ReplayCheck | None = None
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._service.stopping()
+        if self._recorder:
+            self._recorder.close()
+
+    def estimates(self, stop: threading.Event, stack: ExitStack) -> Iterator[Estimate]:
+        """Estimates of what the options name: a clip, a recorded run, or the devices."""
+        if self.options.replay:
+            return self.replay(self.options.replay, stop)
+        if self.options.clip and not self.options.chaos:
+            return self.clip(self.options.clip, stop)
+        return self.live(stop, stack)
 
     @property
-    def length_s(self) -> float:
-        return float(self.times_s[-1]) + STEP_S
+    def engine(self) -> str:
+        """On what the networks run, and which of them fail."""
+        failed = "".join(f", {engine.part} fails" for engine in self._engines if not engine.works)
+        return self._engine_name + failed
 
+    def published(self, message: Message) -> None:
+        """Tell the service manager, record the message, and compare it to the recorded one in a replay."""
+        self._service.published(message["state"], message["source"])
+        if self._recorder:
+            self._recorder.publish(message)
+        if self._check:
+            self._check.published(message)
 
-def session_from_lines(lines: Iterator[str], name: str) -> Session:
-    """The session that `edge-run --output` wrote.
+    def raise_failed_check(self) -> None:
+        """InputError where the recording failed, or the replay differs from what was recorded."""
+        if self._recorder and self._recorder.error:
+            raise InputError(f"{self._recorder.error}. What was recorded before can be replayed.")
+        if self._check:
+            self._check.raise_differences()
 
-    Raises
-    ------
-    InputError : there is no message, or a line is none; the last one may be cut off, as by a power failure.
-    """
-    messages, cut_off = _messages(lines, name)
-    if not messages:
-        raise InputError(f"{name} holds no message; expected what edge-run --output wrote. Record a session first.")
-    start_ns = messages[0]["captured_ns"]
-    times_s = np.array([(message["captured_ns"] - start_ns) / NS_PER_S for message in messages])
-    labels = next((tuple(m["probabilities"]) for m in messages if m["probabilities"]), ())
-    probabilities = [[(m["probabilities"] or {}).get(label, np.nan) for label in labels] for m in messages]
-    last = messages[-1]
-    return Session(
-        name=name,
-        bundle=last["bundle"],
-        engine=last["engine"],
-        times_s=times_s,
-        ages_ms=np.array([message["age_ms"] for message in messages], np.float64),
-        labels=labels,
-        probabilities=np.array(probabilities, np.float32).reshape(len(messages), len(labels)),
-        states=_spans(messages, times_s, lambda message: message["state"]),
-        sources=_spans(messages, times_s, lambda message: message["source"]),
-        outages=sorted(_outages(messages, times_s), key=lambda span: span.start_s),
-        dropped_images=last["dropped"]["images"],
-        dropped_audio_s=last["dropped"]["audio"] / 16_000,
-        cut_off=cut_off,
-    )
+    def clip(self, path: Path, stop: threading.Event) -> Iterator[Estimate]:
+        """Estimates of a clip on its own time line, as fast as possible or paced by the clock.
 
+        A clip that turns out to be truncated is perceived as far as it goes before the error is raised.
+        """
+        info = probe_clip(path)
+        self._camera &= info.has_video
+        self._microphone &= info.has_audio
+        if not self._camera and not self._microphone:
+            raise InputError(f"{path} has nothing left to perceive; drop --no-camera or --no-microphone.")
+        chunks = decode_clip(path, mono_channel=self.options.channel)
+        if not self.options.realtime:
+            self.clock_ns = lambda estimate: estimate.captured_ns
+        self._open_recorder(back_pressure=not self.options.realtime)
+        yield self._warming_up(0)
+        perception = self._open_perception(start_ns=0)
+        origin_ns = now_ns()
+        if self.options.realtime:
+            self.clock_ns = lambda _: now_ns() - origin_ns
 
-def _messages(lines: Iterator[str], name: str) -> tuple[list[Message], bool]:
-    """The messages, and whether the last line was left out since it is cut off."""
-    messages: list[Message] = []
-    for number, line in enumerate(lines, 1):
+        def wait_until(elapsed_ns: int) -> None:
+            if self.options.realtime:
+                stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
+
+        step_ns, number, newest_ns = self.manifest.window.step_ns, 1, 0
+        truncated = None
         try:
-            message = json.loads(line)
-            _check(message)
-            if messages and message["captured_ns"] < messages[-1]["captured_ns"]:
-                raise ValueError("earlier than the one before: of another session")
-        except (ValueError, LookupError, TypeError) as error:
-            if not line.endswith("\n"):
-                return messages, True
-            raise InputError(
-                f"{name}, line {number} is no message ({type(error).__name__}: {error}); expected what edge-run "
-                "--output wrote. Remove the line, or take another file."
-            ) from error
-        messages.append(message)
-    return messages, False
+            for chunk in chunks:
+                due_ns = chunk.end_ns() if isinstance(chunk, AudioChunk) else chunk.captured_ns
+                while number * step_ns + CLIP_LATENESS_NS < due_ns and not self._is_over(number * step_ns):
+                    wait_until(number * step_ns + CLIP_LATENESS_NS)
+                    yield self._estimate(perception.observe(number), perception.judge)
+                    number += 1
+                if self._is_over(number * step_ns):
+                    return
+                wait_until(due_ns)
+                self._push(perception, chunk)
+                newest_ns = max(newest_ns, due_ns)
+        except InputError as error:
+            truncated = error
+        while number * step_ns <= newest_ns and not self._is_over(number * step_ns):
+            yield self._estimate(perception.observe(number), perception.judge)
+            number += 1
+        if truncated:
+            raise truncated
 
+    def replay(self, path: Path, stop: threading.Event) -> Iterator[Estimate]:
+        """Estimates of a recorded run: its embeddings judged anew, or its sound and images perceived by another bundle.
 
-def _check(message: Any) -> None:
-    """ValueError, LookupError or TypeError unless all that is read here is there."""
-    texts = [message[field] for field in ("state", "reason", "source", "face", "voice", "bundle", "engine")]
-    dropped, probabilities = message["dropped"], message["probabilities"] or {}
-    numbers = [message["captured_ns"], message["age_ms"] or 0, dropped["images"], dropped["audio"]]
-    numbers += [probabilities[label] for label in probabilities]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
-        raise TypeError("a value of the wrong type")
+        A recording that turns out to be damaged is replayed as far as it goes before the error is raised.
+        """
+        replay = Replay(path)
+        self._camera, self._microphone = replay.camera, replay.microphone
+        anew = replay.media and replay.bundle_sha256 != manifest_sha256(self.options.bundle)
+        if not anew:
+            replay.check_bundle(self.manifest.name, manifest_sha256(self.options.bundle))
+            self._check = ReplayCheck(path)
+        self._open_recorder(back_pressure=True)
+        perception: Perception | None = None
+        origin_ns, start_ns = now_ns(), 0
+        for entry in replay.entries(self._coder()):
+            if not isinstance(entry, RecordedUpdate):
+                if perception and anew:
+                    self._push(perception, entry)
+                continue
+            if perception is None:
+                start_ns = entry.observation.captured_ns
+                perception = self._open_perception(start_ns)
+                opened_engine = self._engine_name
+            elapsed_ns = entry.observation.captured_ns - start_ns
+            if self._is_over(elapsed_ns):
+                return
+            if self.options.realtime:
+                stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
+            self._engine_name = "loading" if entry.message["engine"] == "loading" else opened_engine
+            self.clock_ns = lambda _, entry=entry: entry.emitted_ns  # type: ignore[misc]
+            self.dropped, self.health = lambda entry=entry: entry.dropped, lambda entry=entry: entry.health  # type: ignore[misc]
+            observation = perception.observe(elapsed_ns // self.manifest.window.step_ns) if anew else entry.observation
+            estimate = self._estimate(observation, perception.judge)
+            if self._check:
+                self._check.estimated(estimate, entry)
+            yield estimate
 
+    def live(self, stop: threading.Event, stack: ExitStack) -> Iterator[Estimate]:
+        """Estimates of the devices, from the first moment on; the networks load meanwhile."""
+        wake = threading.Event()
+        devices = self._open_devices(wake, stack)
+        self._open_recorder(back_pressure=False)
+        start_ns = now_ns()
+        pace = Pace(start_ns, self.manifest.window.step_ns, LoadLadder(self._rungs()))
+        self.health, self.dropped = lambda: devices.health(pace.load), lambda: devices.dropped(pace.left_out)
+        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_perception, start_ns)
+        while not stop.is_set() and not self._is_over(pace.elapsed_ns):
+            wake.wait(pace.wait_s())
+            wake.clear()
+            perception = loading.result() if loading.done() else None
+            if perception:
+                self._perceive(perception, devices, pace)
+            else:
+                devices.image()  # those that come while the networks load are not looked at
+            number = pace.due()
+            if number is None:
+                continue
+            if perception:
+                begun_ns = now_ns()
+                estimate = self._estimate(perception.observe(number), perception.judge)
+                pace.worked(begun_ns)
+                self._keep_precision(pace.updated())
+                self._disturb(estimate)
+                yield estimate
+            else:
+                yield self._warming_up(start_ns + number * self.manifest.window.step_ns)
 
-def _spans(
-    messages: Sequence[Message], times_s: npt.NDArray[np.float64], value_of: Callable[[Message], str]
-) -> list[Span]:
-    values = [value_of(message) for message in messages]
-    begins = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1]]
-    ends_s = [float(times_s[i]) for i in begins[1:]] + [float(times_s[-1]) + STEP_S]
-    return [
-        Span(values[i], float(times_s[i]), end_s, messages[i]["reason"])
-        for i, end_s in zip(begins, ends_s, strict=True)
-    ]
+    def _perceive(self, perception: Perception, devices: Devices, pace: Pace) -> None:
+        begun_ns = now_ns()
+        for chunk in devices.sound():
+            self._push(perception, chunk)
+        image = devices.image() if pace.wants_image() else None
+        if image:
+            self._push(perception, image)
+        pace.worked(begun_ns)
 
+    def _disturb(self, estimate: Estimate) -> None:
+        """Have the scenario of --chaos begin when all that is in use is perceived, and go on."""
+        if self._chaos:
+            if estimate.source == "+".join(["audio"] * self._microphone + ["video"] * self._camera):
+                self._chaos.begin()
+            self._chaos.tick()
 
-def _outages(messages: Sequence[Message], times_s: npt.NDArray[np.float64]) -> Iterator[Span]:
-    """What was missing for a second or longer: all data, the face, the sound, or messages themselves."""
-    missing = {
-        "face": ("no face", {"lost": "not found", "dark": "too dark", "no image": "no image from the camera"}),
-        "voice": ("no sound", {"lost": "no sound from the microphone"}),
-        "source": ("nothing to go by", {"none": ""}),
-    }
-    for field, (what, reasons) in missing.items():
-        for span in _spans(messages, times_s, lambda message, field=field: message[field]):  # type: ignore[misc]
-            if span.value in reasons and span.length_s >= OUTAGE_S:
-                yield Span(what, span.start_s, span.end_s, reasons[span.value] or span.reason.removeprefix("held: "))
-    for i in np.flatnonzero(np.diff(times_s) >= OUTAGE_S):
-        yield Span("no messages", float(times_s[i]) + STEP_S, float(times_s[i + 1]), "the run stood still")
+    def _open_devices(self, wake: threading.Event, stack: ExitStack) -> Devices:
+        """The devices, or with --chaos a faulty version of them or of a clip in their place."""
+        if not self.options.chaos:
+            return open_devices(self.options, wake, stack)
+        from edge.chaos import Chaos
+        from edge.clip_devices import ClipDevices
+
+        options, clip = self.options, None
+        if options.clip:
+            clip = ClipDevices(options.clip, options.channel)
+            self._camera &= clip.has_video
+            self._microphone &= clip.has_audio
+            options = replace(
+                options,
+                camera=options.camera if self._camera else None,
+                microphone=options.microphone if self._microphone else None,
+                channel=None,
+            )
+        self._chaos = Chaos(self.options.chaos, clip)
+        return open_devices(options, wake, stack, self._chaos.open_capture, self._chaos.open_input)
+
+    def _is_over(self, elapsed_ns: int) -> bool:
+        return self.options.duration_s is not None and elapsed_ns > self.options.duration_s * NS_PER_S
+
+    def _warming_up(self, captured_ns: int) -> Estimate:
+        """Before the networks are loaded."""
+        face: FaceStatus = "no image" if self._camera else "off"
+        voice: VoiceStatus = "lost" if self._microphone else "off"
+        window, sizes = self.manifest.window, embedding_sizes(self.manifest)
+        observation = Observation(
+            captured_ns, None, "none", "warming up", face, voice,
+            *empty_window(window.image_slots, sizes["visual"]),
+            *empty_window(window.segment_slots(self.manifest.audio), sizes["audio"]),
+        )  # fmt: skip
+        nothing = Estimate(captured_ns, None, None, "none", "warming up", face, voice)
+        return self._estimate(observation, lambda _: nothing)
+
+    def _estimate(self, observation: Observation, judge: Callable[[Observation], Estimate]) -> Estimate:
+        try:
+            estimate = judge(observation)
+        except EngineError:
+            observation = replace(observation, source="none", newest_ns=None, reason="the network's head fails")
+            estimate = judge(observation)
+        if self._recorder:
+            self._recorder.observe(observation, estimate)
+        return estimate
+
+    def _push(self, perception: Perception, chunk: AudioChunk | VideoChunk) -> None:
+        with suppress(EngineError):  # as `engine` says; the other modality goes on
+            perception.push(chunk)
+        if self._recorder:
+            self._recorder.push(chunk)
+
+    def _keep_precision(self, load: Load) -> None:
+        """Run the encoders on INT8 where that is given up, and on float32 again where it is not."""
+        low = load in ("int8", "one modality") and "int8" in self._rungs()
+        if low == self._low_precision:
+            return
+        self._low_precision = low
+        for engine in self._engines:
+            file = self.manifest.parts[engine.part].files.get(INT8_ONNXRUNTIME)
+            if file:
+                other = self._other_precision.get(engine.part) or OnnxRuntimeEngine(self.options.bundle / file)
+                self._other_precision[engine.part] = engine.engine
+                engine.use(other)
+
+    def _rungs(self) -> list[Load]:
+        return [*rungs(self.manifest, self.options, self._precision)]
+
+    def _well(self) -> Health:
+        return Health("ok" if self._camera else "off", "ok" if self._microphone else "off")
+
+    def _coder(self) -> ObservationCoder:
+        window, sizes = self.manifest.window, embedding_sizes(self.manifest)
+        return ObservationCoder(
+            WindowDelta(window.image_slots, sizes["visual"], window.image_period_ns),
+            WindowDelta(window.segment_slots(self.manifest.audio), sizes["audio"], window.step_ns),
+        )
+
+    def _open_recorder(self, *, back_pressure: bool) -> None:
+        """Before the first estimate. The file itself is opened with the first message."""
+        options = self.options
+        if options.record is None:
+            return
+        start = Frame(
+            "start",
+            {
+                "bundle": self.manifest.name,
+                "bundle_sha256": manifest_sha256(options.bundle),
+                "camera": self._camera,
+                "microphone": self._microphone,
+                "media": options.record_media,
+            },
+        )
+        self._recorder = Recorder(
+            options.record, start, self._coder(), self.manifest.window,
+            media=options.record_media, back_pressure=back_pressure,
+        )  # fmt: skip
+
+    def _open_perception(self, start_ns: int) -> Perception:
+        options, detect = self.options, None
+        if self._camera:
+            from perception.mediapipe_face import MediaPipeFaceDetector
+
+            detect = MediaPipeFaceDetector(options.roi).detect
+        network = open_network(options.bundle, self._open_engine, self._precision)
+        self._engine_name = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
+        mount = CameraMount(options.rotate, options.mirror, options.mono)
+        return Perception(
+            network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
+        )
+
+    def _open_engine(self, path: Path) -> Engine:
+        """ONNX Runtime, and after a failure a new session of it."""
+
+        part = next(name for name, part in self.manifest.parts.items() if path.name in part.files.values())
+
+        def open_one() -> Engine:
+            engine = OnnxRuntimeEngine(path)
+            return self._chaos.engine(engine) if self._chaos and part == "visual" else engine
+
+        engine = ResilientEngine(part, [open_one, open_one], lambda text: print(f"edge-run: {text}", file=sys.stderr))
+        self._engines.append(engine)
+        return engine

@@ -14,7 +14,7 @@ from bundle.errors import InputError
 from edge.message import Message
 from edge.report import main
 from edge.report_page import page_of
-from edge.session import Session, Span, session_from_lines
+from edge.session_log import Session, Span, session_from_lines
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo" / "driver.mp4"
