@@ -2,7 +2,7 @@
 
 from kernels.clip_features_stream import ClipFeatures, clip_features
 from kernels.face import preprocess_faces, similarity_from_eyes
-from kernels.high_pass import HighPass, high_pass
+from kernels.high_pass_stream import HighPass, high_pass
 from kernels.pitch_stream import PitchStream, pitch
 from kernels.space_time_points import interest_point_features, interest_points
 from kernels.spectrogram import SpectrogramStream, mel_filterbank, spectrogram_segments
