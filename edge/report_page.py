@@ -16,6 +16,7 @@ COLOURS = {
 """Okabe and Ito's, which people with any colour vision can tell apart."""
 
 SOURCE_COLOURS = {"audio+video": "#37474f", "video": "#78909c", "audio": "#b0bec5", "none": "#ffffff"}
+LOAD_COLOURS = {"normal": "#b0bec5", "reduced rate": "#78909c", "int8": "#546e7a", "one modality": "#37474f"}
 WORDS = {"audio+video": "face and voice", "video": "face alone", "audio": "voice alone", "none": "nothing"}
 WIDTH, LEFT, RIGHT, LANE = 1100, 110, 24, 30
 COLUMNS = WIDTH - LEFT - RIGHT
@@ -46,12 +47,13 @@ def page_of(session: Session) -> str:
 <h1>{escape(session.name)}</h1>
 <p class="dim">{_clock(session.length_s)} long, {len(session.times_s)} messages;
 {escape(f"{session.bundle} on {session.engine}")};
-dropped {session.dropped_images} images and {session.dropped_audio_s:.1f} s of sound</p>
+dropped {session.dropped_images} images, {session.dropped_audio_s:.1f} s of sound, {session.dropped_updates} updates</p>
 {cut_off if session.cut_off else ""}
 <h2>Time line</h2>
 {_time_line(session)}
 <div class="two"><div><h2>States</h2>{_shares(session.states, STATES, COLOURS, session.length_s)}</div>
 <div><h2>What they rest on</h2>{_shares(session.sources, tuple(WORDS), SOURCE_COLOURS, session.length_s)}</div></div>
+{_load(session)}
 <h2>Outages of a second or longer</h2>
 {_outages(session.outages)}
 <h2>Delay</h2>
@@ -136,6 +138,13 @@ def _shares(spans: Sequence[Span], order: Sequence[str], colours: dict[str, str]
                 )
             )
     return _table(("", "share", "time", "longest", "times", ""), rows, numbers={1, 2, 3, 4}, bar=5)
+
+
+def _load(session: Session) -> str:
+    """What was given up under load; nothing where nothing was."""
+    if {span.value for span in session.loads} == {"normal"}:
+        return ""
+    return "<h2>Under load</h2>" + _shares(session.loads, tuple(LOAD_COLOURS), LOAD_COLOURS, session.length_s)
 
 
 def _outages(outages: Sequence[Span]) -> str:
