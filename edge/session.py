@@ -108,10 +108,7 @@ class Session:
         A clip that turns out to be truncated is perceived as far as it goes before the error is raised.
         """
         info = probe_clip(path)
-        self._camera &= info.has_video
-        self._microphone &= info.has_audio
-        if not self._camera and not self._microphone:
-            raise InputError(f"{path} has nothing left to perceive; drop --no-camera or --no-microphone.")
+        self._perceive_what_is_there(path, info.has_video, info.has_audio)
         chunks = decode_clip(path, mono_channel=self.options.channel)
         if not self.options.realtime:
             self.clock_ns = lambda estimate: estimate.captured_ns
@@ -245,8 +242,7 @@ class Session:
         options, clip = self.options, None
         if options.clip:
             clip = ClipDevices(options.clip, options.channel)
-            self._camera &= clip.has_video
-            self._microphone &= clip.has_audio
+            self._perceive_what_is_there(options.clip, clip.has_video, clip.has_audio)
             options = replace(
                 options,
                 camera=options.camera if self._camera else None,
@@ -255,6 +251,12 @@ class Session:
             )
         self._chaos = Chaos(self.options.chaos, clip)
         return open_devices(options, wake, stack, self._chaos.open_capture, self._chaos.open_input)
+
+    def _perceive_what_is_there(self, clip: Path, has_video: bool, has_audio: bool) -> None:
+        self._camera &= has_video
+        self._microphone &= has_audio
+        if not self._camera and not self._microphone:
+            raise InputError(f"{clip} has nothing left to perceive; drop --no-camera or --no-microphone.")
 
     def _is_over(self, elapsed_ns: int) -> bool:
         return self.options.duration_s is not None and elapsed_ns > self.options.duration_s * NS_PER_S
