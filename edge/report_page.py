@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.labels import STATE_OF_EMOTION, STATES
-from edge.session_log import Session, Span
+from edge.session_log import SessionLog, Span
 
 COLOURS = {
     "calm": "#009e73", "joyful": "#f0e442", "startled": "#cc79a7", "agitated": "#d55e00", "low": "#56b4e9",
@@ -38,7 +38,7 @@ th { text-align: left; font-weight: 500; color: #5b6775; } td, th { padding: 4px
 """
 
 
-def page_of(session: Session) -> str:
+def page_of(session: SessionLog) -> str:
     """The whole page."""
     cut_off = "<p><b>The last line was cut off and is left out: the run did not end in order.</b></p>"
     return f"""<!doctype html>
@@ -62,7 +62,7 @@ dropped {session.dropped_images} images, {session.dropped_audio_s:.1f} s of soun
 """
 
 
-def _time_line(session: Session) -> str:
+def _time_line(session: SessionLog) -> str:
     """States, emotions, sources and delays over the same axis."""
     lanes = [_band(session.states, session.length_s, COLOURS, 0, "state")]
     for i, label in enumerate(session.labels):
@@ -91,7 +91,7 @@ def _band(spans: Iterable[Span], length_s: float, colours: dict[str, str], y: in
     return "".join(parts)
 
 
-def _curve(session: Session, values: npt.NDArray[np.floating], most: float, y: int, name: str, colour: str) -> str:
+def _curve(session: SessionLog, values: npt.NDArray[np.floating], most: float, y: int, name: str, colour: str) -> str:
     """The largest value in each column of pixels, from a base line upwards; nothing where nothing is known."""
     column = np.minimum((session.times_s / session.length_s * COLUMNS).astype(int), COLUMNS - 1)
     last = np.minimum(((session.times_s + 0.2) / session.length_s * COLUMNS).astype(int), COLUMNS - 1)
@@ -140,7 +140,7 @@ def _shares(spans: Sequence[Span], order: Sequence[str], colours: dict[str, str]
     return _table(("", "share", "time", "longest", "times", ""), rows, numbers={1, 2, 3, 4}, bar=5)
 
 
-def _load(session: Session) -> str:
+def _load(session: SessionLog) -> str:
     """What was given up under load; nothing where nothing was."""
     if {span.value for span in session.loads} == {"normal"}:
         return ""
@@ -156,7 +156,7 @@ def _outages(outages: Sequence[Span]) -> str:
     return _table(("at", "for", "what", "why"), rows, numbers={1}) + more
 
 
-def _delays(session: Session) -> str:
+def _delays(session: SessionLog) -> str:
     known = np.flatnonzero(np.isfinite(session.ages_ms))
     if not len(known):
         return "<p>No message had data to be late.</p>"

@@ -249,7 +249,7 @@ class Session:
                 microphone=options.microphone if self._microphone else None,
                 channel=None,
             )
-        self._chaos = Chaos(self.options.chaos, clip)
+        self._chaos = Chaos(self.options.chaos, clip, camera=self._camera, microphone=self._microphone)
         return open_devices(options, wake, stack, self._chaos.open_capture, self._chaos.open_input)
 
     def _perceive_what_is_there(self, clip: Path, has_video: bool, has_audio: bool) -> None:

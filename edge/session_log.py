@@ -34,7 +34,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Session:
+class SessionLog:
     """All that the page tells.
 
     times_s, ages_ms : float64 ndarrays [shape=(messages,)], since the start; NaN where nothing was used.
@@ -63,7 +63,7 @@ class Session:
         return float(self.times_s[-1]) + STEP_S
 
 
-def session_from_lines(lines: Iterator[str], name: str) -> Session:
+def session_from_lines(lines: Iterator[str], name: str) -> SessionLog:
     """The session that `edge-run --output` wrote.
 
     Raises
@@ -78,7 +78,7 @@ def session_from_lines(lines: Iterator[str], name: str) -> Session:
     labels = next((tuple(m["probabilities"]) for m in messages if m["probabilities"]), ())
     probabilities = [[(m["probabilities"] or {}).get(label, np.nan) for label in labels] for m in messages]
     last = messages[-1]
-    return Session(
+    return SessionLog(
         name=name,
         bundle=last["bundle"],
         engine=last["engine"],

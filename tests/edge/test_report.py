@@ -14,14 +14,14 @@ from bundle.errors import InputError
 from edge.message import Message
 from edge.report import main
 from edge.report_page import page_of
-from edge.session_log import Session, Span, session_from_lines
+from edge.session_log import SessionLog, Span, session_from_lines
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo" / "driver.mp4"
 Drive = Callable[[int], list[Message]]
 
 
-def session_of(messages: Sequence[Message]) -> Session:
+def session_of(messages: Sequence[Message]) -> SessionLog:
     return session_from_lines((json.dumps(message) + "\n" for message in messages), "drive.jsonl")
 
 
