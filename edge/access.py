@@ -73,7 +73,7 @@ class Access:
     def knows_token(self, in_url: str | None, authorization: str | None) -> bool:
         """Whether a request has the token, in its query or as `Authorization: Bearer ...`."""
         given = in_url or (authorization or "").removeprefix("Bearer ")
-        return self.token is None or hmac.compare_digest(given.encode(), self.token.encode())
+        return self.token is None or hmac.compare_digest(given.encode(errors="surrogateescape"), self.token.encode())
 
 
 def access_for(address: Address, token_file: Path | None) -> Access:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Scenario:
     """A fault.
 
     begins_s : after all that is in use was first perceived. lasts_s : from then. recovers_s : after its end, within
-    which all is as before it.
+    which all is as before it. needs : the device without which it does nothing.
     """
 
     name: str
@@ -41,22 +41,23 @@ class Scenario:
     lasts_s: float
     recovers_s: float
     begins_s: float = 3.0
+    needs: Literal["camera", "microphone"] | None = None
 
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Scenario("unplug-camera", "the camera is gone and cannot be opened", 4, 3),
-        Scenario("freeze-camera", "the camera gives the same image again and again", 4, 1.5),
-        Scenario("slow-camera", "the camera gives 2.5 images per second", 4, 2.5),
-        Scenario("black-camera", "the lens is covered", 4, 1.5),
-        Scenario("unplug-microphone", "the microphone is gone and cannot be opened", 4, 5),
-        Scenario("mute-microphone", "the microphone gives zeros", 4, 3),
-        Scenario("wrong-rate", "the microphone gives 44.1 kHz and claims 48 kHz", 10, 9),
-        Scenario("clock-jump", "the wall clock is set by an hour, forth and back", 1, 0.5),
+        Scenario("unplug-camera", "the camera is gone and cannot be opened", 4, 3, needs="camera"),
+        Scenario("freeze-camera", "the camera gives the same image again and again", 4, 1.5, needs="camera"),
+        Scenario("slow-camera", "the camera gives 2.5 images per second", 4, 2.5, needs="camera"),
+        Scenario("black-camera", "the lens is covered", 4, 1.5, needs="camera"),
+        Scenario("unplug-microphone", "the microphone is gone and cannot be opened", 4, 5, needs="microphone"),
+        Scenario("mute-microphone", "the microphone gives zeros", 4, 3, needs="microphone"),
+        Scenario("wrong-rate", "the microphone gives 44.1 kHz and claims 48 kHz", 10, 9, needs="microphone"),
+        Scenario("clock-jump", "the wall clock is set by an hour, forth and back", 1, 0.5, needs="microphone"),
         Scenario("suspend", "the machine stands still", 3, 3),
-        Scenario("engine-failure", "the visual encoder's engine raises", 4, 2),
-        Scenario("overload", "each image costs 120 ms more: a hot or busy processor", 10, 45),
+        Scenario("engine-failure", "the visual encoder's engine raises", 4, 2, needs="camera"),
+        Scenario("overload", "each image costs 120 ms more: a hot or busy processor", 10, 45, needs="camera"),
     )
 }
 
@@ -64,17 +65,19 @@ SCENARIOS: Mapping[str, Scenario] = {
 class Chaos:
     """Wraps devices and engines so that the scenario happens to them.
 
-    clip : in place of the machine's own devices; None for these.
+    clip : in place of the machine's own devices; None for these. camera, microphone : whether they are in use.
 
     Raises
     ------
-    InputError : there is no such scenario.
+    InputError : there is no such scenario, or it would happen to a device that is not in use.
     """
 
-    def __init__(self, name: str, clip: ClipDevices | None) -> None:
+    def __init__(self, name: str, clip: ClipDevices | None, *, camera: bool, microphone: bool) -> None:
         if name not in SCENARIOS:
             raise InputError(f"--chaos {name} is no scenario; expected one of: {', '.join(SCENARIOS)}.")
         self._scenario = SCENARIOS[name]
+        if self._scenario.needs not in [None, *["camera"] * camera, *["microphone"] * microphone]:
+            raise InputError(f"--chaos {name} needs a {self._scenario.needs}; none is in use. Choose another scenario.")
         self._open_capture: OpenCapture = clip.open_capture if clip else capture_from_source
         self._open_input: OpenInput = clip.open_input if clip else PortAudioInput
         self._begins_ns: int | None = None

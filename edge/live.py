@@ -1,9 +1,8 @@
 """What a live run needs besides perception: the devices, and a pace that the machine can keep."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from bundle.features import NS_PER_S
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, Manifest, why_ungated
@@ -11,9 +10,11 @@ from edge.clock import now_ns
 from edge.load import LoadLadder
 from edge.message import Dropped, Health, Load
 from edge.options import Options
-from edge.sources.camera import Camera
-from edge.sources.microphone import Microphone
+from edge.sources.camera import Camera, Capture
+from edge.sources.microphone import Microphone, OpenInput
 from perception.chunks import AudioChunk, VideoChunk
+from perception.engine import Engine
+from perception.resilient import ResilientEngine
 
 LATENESS_NS = 80_000_000
 """A live update waits so long for its newest sound: a block of the sound card, and what the resampler holds back."""
@@ -45,7 +46,11 @@ class Devices:
 
 
 def open_devices(
-    options: Options, wake: threading.Event, stack: ExitStack, open_capture: Any = None, open_input: Any = None
+    options: Options,
+    wake: threading.Event,
+    stack: ExitStack,
+    open_capture: Callable[[int | str], Capture] | None = None,
+    open_input: OpenInput | None = None,
 ) -> Devices:
     """The devices that the options name, open until the stack unwinds; InputError where one cannot be opened."""
     camera, microphone = None, None
@@ -112,17 +117,38 @@ class Pace:
         """Count the time since then as work."""
         self._work_ns += now_ns() - since_ns
 
-    def updated(self) -> Load:
-        """An update is made: what is given up from now on."""
+    def updated(self) -> None:
+        """An update is made; its work says what is given up from now on."""
         busy, self._work_ns = self._work_ns / (self._stride * self._step_ns), 0
-        return self._ladder.update(busy, now_ns())
+        self._ladder.update(busy, now_ns())
 
 
-def rungs(manifest: Manifest, options: Options, precision: str) -> Iterator[Load]:
-    """What can be given up, in this order: float only where it is run, and INT8 has passed the bundle's own gate."""
-    yield "normal"
-    yield "reduced rate"
-    if precision == FLOAT32 and why_ungated(manifest, INT8_ONNXRUNTIME) is None:
-        yield "int8"
-    if options.camera is not None and options.microphone is not None:
-        yield "one modality"  # images: they cost ten times as much as sound
+class Int8Rung:
+    """INT8 engines that stand in for the encoders' own while float is given up.
+
+    They are opened with the others: a machine that is too slow already has no time for it.
+    """
+
+    def __init__(self) -> None:
+        self._engines: list[tuple[ResilientEngine, Engine, Engine]] = []  # (runs, in float, in INT8)
+        self._given_up = False
+
+    def add(self, engine: ResilientEngine, int8: Engine) -> None:
+        self._engines.append((engine, engine.engine, int8))
+
+    def keep(self, given_up: bool) -> None:
+        """Change over where what is given up has changed."""
+        if given_up != self._given_up:
+            self._given_up = given_up
+            for engine, float32, int8 in self._engines:
+                engine.use(int8 if given_up else float32)
+
+
+def rungs(manifest: Manifest, precision: str, *, both: bool) -> Sequence[Load]:
+    """What can be given up, in this order: float only where it is run, and INT8 has passed the bundle's own gate.
+
+    both : camera and microphone are in use.
+    """
+    int8: list[Load] = ["int8"] if precision == FLOAT32 and why_ungated(manifest, INT8_ONNXRUNTIME) is None else []
+    one: list[Load] = ["one modality"] if both else []  # images go: they cost ten times as much as sound
+    return ["normal", "reduced rate", *int8, *one]

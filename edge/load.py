@@ -39,6 +39,10 @@ class LoadLadder:
     def load(self) -> Load:
         return self._rungs[self._rung]
 
+    def has(self, load: Load) -> bool:
+        """Whether this can be given up."""
+        return load in self._rungs
+
     def gives_up(self, load: Load) -> bool:
         """Whether this is given up now."""
         return load in self._rungs[: self._rung + 1]

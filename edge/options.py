@@ -11,12 +11,16 @@ from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
 from edge.broker import Broker
 
+CAMERA, MICROPHONE = "0", "default"
+"""Unless others are named."""
+
 EPILOG = """\
 examples:
   edge-run                                     camera 0 and the default microphone
   edge-run --clip drive.mp4                    a recording, as fast as possible
   edge-run --camera http://10.0.0.2/mjpeg --no-microphone
   edge-run --camera "nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false"
+  edge-run --clip drive.mp4 --chaos freeze-camera
   edge-run --dashboard 8080                    and a live page at http://127.0.0.1:8080
   edge-run --roi 0.5,0,1,1 --mono              the driver on the right, in an infrared image
 """
@@ -66,8 +70,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
     parser.add_argument(
-        "--precision", choices=("float32", "int8"), help="(default: int8 if the bundle's passed its accuracy gate)"
-    )
+        "--precision", choices=("float32", "int8"),
+        help="of the encoders (default: int8 if the bundle's INT8 files passed its accuracy gate)",
+    )  # fmt: skip
     parser.add_argument("--allow-ungated", action="store_true", help="accept INT8 that passed no accuracy gate")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the messages to FILE (default: stdout)")
@@ -96,13 +101,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     record.add_argument("--record", type=Path, metavar="FILE", help="write embeddings, states and timings to FILE")
     record.add_argument("--record-media", action="store_true", help="write images and sound to it as well")
 
-    parser.add_argument(
-        "--chaos", metavar="SCENARIO", help="have a fault happen to the devices, or to --clip in their place"
-    )
+    faults = parser.add_argument_group("faults on purpose")
+    faults.add_argument(
+        "--chaos", metavar="SCENARIO",
+        help="to the devices, or to --clip in their place (freeze-camera, suspend, ...; a wrong name lists all)",
+    )  # fmt: skip
 
     camera = parser.add_argument_group("camera")
     which = camera.add_mutually_exclusive_group()
-    which.add_argument("--camera", default="0", metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
+    which.add_argument("--camera", default=CAMERA, metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
     which.add_argument("--no-camera", action="store_true", help="sound only")
     camera.add_argument(
         "--roi", type=_region, default=(0.0, 0.0, 1.0, 1.0), metavar="X0,Y0,X1,Y1",
@@ -114,7 +121,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
 
     microphone = parser.add_argument_group("microphone")
     which = microphone.add_mutually_exclusive_group()
-    which.add_argument("--microphone", default="default", metavar="M", help="default, name or index")
+    which.add_argument("--microphone", default=MICROPHONE, metavar="M", help="default, name or index")
     which.add_argument("--no-microphone", action="store_true", help="pictures only")
     microphone.add_argument("--channel", type=int, metavar="N", help="take channel N, from 0 (default: mean of all)")
 
@@ -123,6 +130,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--no-camera and --no-microphone leave nothing to perceive; drop one of them")
     if given.realtime and not given.clip and not given.replay:
         parser.error("--realtime goes with --clip or --replay; devices are always in real time")
+    if (given.clip or given.replay) and (given.camera != CAMERA or given.microphone != MICROPHONE):
+        parser.error("--camera and --microphone name devices; --clip and --replay stand in their place")
+    if given.replay and (given.no_camera or given.no_microphone or given.record_media):
+        parser.error("--no-camera, --no-microphone and --record-media go with devices or --clip, not with --replay")
     if given.token_file and not (given.dashboard or given.metrics):
         parser.error("--token-file goes with --dashboard or --metrics")
     if given.chaos and given.replay:
@@ -131,8 +142,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--record-media goes with --record FILE, which names where to")
     if given.allow_ungated and given.precision != "int8":
         parser.error("--allow-ungated goes with --precision int8")
-    if (given.mqtt_password_file or given.mqtt_ca) and not given.mqtt:
-        parser.error("--mqtt-password-file and --mqtt-ca go with --mqtt")
+    if given.mqtt_password_file and not (given.mqtt and given.mqtt.user):
+        parser.error("--mqtt-password-file goes with --mqtt mqtt[s]://USER@..., whose password it is")
+    if given.mqtt_ca and not (given.mqtt and given.mqtt.tls):
+        parser.error("--mqtt-ca goes with --mqtt mqtts://...; mqtt:// asks for no certificate")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(

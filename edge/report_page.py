@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.labels import STATE_OF_EMOTION, STATES
-from edge.session_log import Session, Span
+from edge.session_log import SessionLog, Span
 
 COLOURS = {
     "calm": "#009e73", "joyful": "#f0e442", "startled": "#cc79a7", "agitated": "#d55e00", "low": "#56b4e9",
@@ -16,6 +16,7 @@ COLOURS = {
 """Okabe and Ito's, which people with any colour vision can tell apart."""
 
 SOURCE_COLOURS = {"audio+video": "#37474f", "video": "#78909c", "audio": "#b0bec5", "none": "#ffffff"}
+LOAD_COLOURS = {"normal": "#b0bec5", "reduced rate": "#78909c", "int8": "#546e7a", "one modality": "#37474f"}
 WORDS = {"audio+video": "face and voice", "video": "face alone", "audio": "voice alone", "none": "nothing"}
 WIDTH, LEFT, RIGHT, LANE = 1100, 110, 24, 30
 COLUMNS = WIDTH - LEFT - RIGHT
@@ -37,7 +38,7 @@ th { text-align: left; font-weight: 500; color: #5b6775; } td, th { padding: 4px
 """
 
 
-def page_of(session: Session) -> str:
+def page_of(session: SessionLog) -> str:
     """The whole page."""
     cut_off = "<p><b>The last line was cut off and is left out: the run did not end in order.</b></p>"
     return f"""<!doctype html>
@@ -46,12 +47,13 @@ def page_of(session: Session) -> str:
 <h1>{escape(session.name)}</h1>
 <p class="dim">{_clock(session.length_s)} long, {len(session.times_s)} messages;
 {escape(f"{session.bundle} on {session.engine}")};
-dropped {session.dropped_images} images and {session.dropped_audio_s:.1f} s of sound</p>
+dropped {session.dropped_images} images, {session.dropped_audio_s:.1f} s of sound, {session.dropped_updates} updates</p>
 {cut_off if session.cut_off else ""}
 <h2>Time line</h2>
 {_time_line(session)}
 <div class="two"><div><h2>States</h2>{_shares(session.states, STATES, COLOURS, session.length_s)}</div>
 <div><h2>What they rest on</h2>{_shares(session.sources, tuple(WORDS), SOURCE_COLOURS, session.length_s)}</div></div>
+{_load(session)}
 <h2>Outages of a second or longer</h2>
 {_outages(session.outages)}
 <h2>Delay</h2>
@@ -60,7 +62,7 @@ dropped {session.dropped_images} images and {session.dropped_audio_s:.1f} s of s
 """
 
 
-def _time_line(session: Session) -> str:
+def _time_line(session: SessionLog) -> str:
     """States, emotions, sources and delays over the same axis."""
     lanes = [_band(session.states, session.length_s, COLOURS, 0, "state")]
     for i, label in enumerate(session.labels):
@@ -89,7 +91,7 @@ def _band(spans: Iterable[Span], length_s: float, colours: dict[str, str], y: in
     return "".join(parts)
 
 
-def _curve(session: Session, values: npt.NDArray[np.floating], most: float, y: int, name: str, colour: str) -> str:
+def _curve(session: SessionLog, values: npt.NDArray[np.floating], most: float, y: int, name: str, colour: str) -> str:
     """The largest value in each column of pixels, from a base line upwards; nothing where nothing is known."""
     column = np.minimum((session.times_s / session.length_s * COLUMNS).astype(int), COLUMNS - 1)
     last = np.minimum(((session.times_s + 0.2) / session.length_s * COLUMNS).astype(int), COLUMNS - 1)
@@ -138,6 +140,13 @@ def _shares(spans: Sequence[Span], order: Sequence[str], colours: dict[str, str]
     return _table(("", "share", "time", "longest", "times", ""), rows, numbers={1, 2, 3, 4}, bar=5)
 
 
+def _load(session: SessionLog) -> str:
+    """What was given up under load; nothing where nothing was."""
+    if {span.value for span in session.loads} == {"normal"}:
+        return ""
+    return "<h2>Under load</h2>" + _shares(session.loads, tuple(LOAD_COLOURS), LOAD_COLOURS, session.length_s)
+
+
 def _outages(outages: Sequence[Span]) -> str:
     if not outages:
         return "<p>None.</p>"
@@ -147,7 +156,7 @@ def _outages(outages: Sequence[Span]) -> str:
     return _table(("at", "for", "what", "why"), rows, numbers={1}) + more
 
 
-def _delays(session: Session) -> str:
+def _delays(session: SessionLog) -> str:
     known = np.flatnonzero(np.isfinite(session.ages_ms))
     if not len(known):
         return "<p>No message had data to be late.</p>"

@@ -13,9 +13,9 @@ from bundle.errors import EngineError, InputError
 from bundle.features import NS_PER_S
 from bundle.manifest import INT8_ONNXRUNTIME, Manifest, choose_precision, manifest_sha256
 from edge.clock import now_ns
-from edge.live import Devices, Pace, open_devices, rungs
+from edge.live import Devices, Int8Rung, Pace, open_devices, rungs
 from edge.load import LoadLadder
-from edge.message import Dropped, Health, Load, Message
+from edge.message import Dropped, Health, Message
 from edge.options import Options
 from edge.publishers.recorder import Recorder
 from edge.recording import Frame, ObservationCoder, WindowDelta
@@ -57,8 +57,7 @@ class Session:
         )
         self._engine_name = "loading"
         self._engines: list[ResilientEngine] = []
-        self._other_precision: dict[str, Engine] = {}
-        self._low_precision = False
+        self._int8: Int8Rung | None = None
         self._chaos: Chaos | None = None
         self._service = Service()
         self._camera = options.camera is not None
@@ -109,10 +108,7 @@ class Session:
         A clip that turns out to be truncated is perceived as far as it goes before the error is raised.
         """
         info = probe_clip(path)
-        self._camera &= info.has_video
-        self._microphone &= info.has_audio
-        if not self._camera and not self._microphone:
-            raise InputError(f"{path} has nothing left to perceive; drop --no-camera or --no-microphone.")
+        self._perceive_what_is_there(path, info.has_video, info.has_audio)
         chunks = decode_clip(path, mono_channel=self.options.channel)
         if not self.options.realtime:
             self.clock_ns = lambda estimate: estimate.captured_ns
@@ -192,7 +188,9 @@ class Session:
         devices = self._open_devices(wake, stack)
         self._open_recorder(back_pressure=False)
         start_ns = now_ns()
-        pace = Pace(start_ns, self.manifest.window.step_ns, LoadLadder(self._rungs()))
+        ladder = LoadLadder(rungs(self.manifest, self._precision, both=self._camera and self._microphone))
+        pace = Pace(start_ns, self.manifest.window.step_ns, ladder)
+        self._int8 = Int8Rung() if ladder.has("int8") else None
         self.health, self.dropped = lambda: devices.health(pace.load), lambda: devices.dropped(pace.left_out)
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_perception, start_ns)
         while not stop.is_set() and not self._is_over(pace.elapsed_ns):
@@ -210,7 +208,9 @@ class Session:
                 begun_ns = now_ns()
                 estimate = self._estimate(perception.observe(number), perception.judge)
                 pace.worked(begun_ns)
-                self._keep_precision(pace.updated())
+                pace.updated()
+                if self._int8:
+                    self._int8.keep(ladder.gives_up("int8"))
                 self._disturb(estimate)
                 yield estimate
             else:
@@ -242,16 +242,21 @@ class Session:
         options, clip = self.options, None
         if options.clip:
             clip = ClipDevices(options.clip, options.channel)
-            self._camera &= clip.has_video
-            self._microphone &= clip.has_audio
+            self._perceive_what_is_there(options.clip, clip.has_video, clip.has_audio)
             options = replace(
                 options,
                 camera=options.camera if self._camera else None,
                 microphone=options.microphone if self._microphone else None,
                 channel=None,
             )
-        self._chaos = Chaos(self.options.chaos, clip)
+        self._chaos = Chaos(self.options.chaos, clip, camera=self._camera, microphone=self._microphone)
         return open_devices(options, wake, stack, self._chaos.open_capture, self._chaos.open_input)
+
+    def _perceive_what_is_there(self, clip: Path, has_video: bool, has_audio: bool) -> None:
+        self._camera &= has_video
+        self._microphone &= has_audio
+        if not self._camera and not self._microphone:
+            raise InputError(f"{clip} has nothing left to perceive; drop --no-camera or --no-microphone.")
 
     def _is_over(self, elapsed_ns: int) -> bool:
         return self.options.duration_s is not None and elapsed_ns > self.options.duration_s * NS_PER_S
@@ -284,22 +289,6 @@ class Session:
             perception.push(chunk)
         if self._recorder:
             self._recorder.push(chunk)
-
-    def _keep_precision(self, load: Load) -> None:
-        """Run the encoders on INT8 where that is given up, and on float32 again where it is not."""
-        low = load in ("int8", "one modality") and "int8" in self._rungs()
-        if low == self._low_precision:
-            return
-        self._low_precision = low
-        for engine in self._engines:
-            file = self.manifest.parts[engine.part].files.get(INT8_ONNXRUNTIME)
-            if file:
-                other = self._other_precision.get(engine.part) or OnnxRuntimeEngine(self.options.bundle / file)
-                self._other_precision[engine.part] = engine.engine
-                engine.use(other)
-
-    def _rungs(self) -> list[Load]:
-        return [*rungs(self.manifest, self.options, self._precision)]
 
     def _well(self) -> Health:
         return Health("ok" if self._camera else "off", "ok" if self._microphone else "off")
@@ -345,14 +334,17 @@ class Session:
         )
 
     def _open_engine(self, path: Path) -> Engine:
-        """ONNX Runtime, and after a failure a new session of it."""
-
+        """ONNX Runtime, and after a failure a new session of it; its INT8 file too, if that can be a rung."""
         part = next(name for name, part in self.manifest.parts.items() if path.name in part.files.values())
 
-        def open_one() -> Engine:
-            engine = OnnxRuntimeEngine(path)
+        def open_file(file: Path) -> Engine:
+            engine = OnnxRuntimeEngine(file)
             return self._chaos.engine(engine) if self._chaos and part == "visual" else engine
 
-        engine = ResilientEngine(part, [open_one, open_one], lambda text: print(f"edge-run: {text}", file=sys.stderr))
+        openers = [lambda: open_file(path)] * 2
+        engine = ResilientEngine(part, openers, lambda text: print(f"edge-run: {text}", file=sys.stderr))
         self._engines.append(engine)
+        int8_file = self.manifest.parts[part].files.get(INT8_ONNXRUNTIME)
+        if self._int8 and int8_file:
+            self._int8.add(engine, open_file(self.options.bundle / int8_file))
         return engine

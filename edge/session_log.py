@@ -34,12 +34,12 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Session:
+class SessionLog:
     """All that the page tells.
 
     times_s, ages_ms : float64 ndarrays [shape=(messages,)], since the start; NaN where nothing was used.
     probabilities : float32 ndarray [shape=(messages, labels)], NaN where there are none.
-    states, sources : they cover the session without gaps. outages : what was missing, and why, in order of time.
+    states, sources, loads : they cover the session without gaps. outages : what was missing, and why, in order of time.
     """
 
     name: str
@@ -51,9 +51,11 @@ class Session:
     probabilities: npt.NDArray[np.float32]
     states: list[Span]
     sources: list[Span]
+    loads: list[Span]
     outages: list[Span]
     dropped_images: int
     dropped_audio_s: float
+    dropped_updates: int
     cut_off: bool
 
     @property
@@ -61,7 +63,7 @@ class Session:
         return float(self.times_s[-1]) + STEP_S
 
 
-def session_from_lines(lines: Iterator[str], name: str) -> Session:
+def session_from_lines(lines: Iterator[str], name: str) -> SessionLog:
     """The session that `edge-run --output` wrote.
 
     Raises
@@ -76,7 +78,7 @@ def session_from_lines(lines: Iterator[str], name: str) -> Session:
     labels = next((tuple(m["probabilities"]) for m in messages if m["probabilities"]), ())
     probabilities = [[(m["probabilities"] or {}).get(label, np.nan) for label in labels] for m in messages]
     last = messages[-1]
-    return Session(
+    return SessionLog(
         name=name,
         bundle=last["bundle"],
         engine=last["engine"],
@@ -86,9 +88,11 @@ def session_from_lines(lines: Iterator[str], name: str) -> Session:
         probabilities=np.array(probabilities, np.float32).reshape(len(messages), len(labels)),
         states=_spans(messages, times_s, lambda message: message["state"]),
         sources=_spans(messages, times_s, lambda message: message["source"]),
+        loads=_spans(messages, times_s, lambda message: message["health"]["load"]),
         outages=sorted(_outages(messages, times_s), key=lambda span: span.start_s),
         dropped_images=last["dropped"]["images"],
         dropped_audio_s=last["dropped"]["audio"] / 16_000,
+        dropped_updates=last["dropped"]["updates"],
         cut_off=cut_off,
     )
 
@@ -116,8 +120,13 @@ def _messages(lines: Iterator[str], name: str) -> tuple[list[Message], bool]:
 def _check(message: Any) -> None:
     """ValueError, LookupError or TypeError unless all that is read here is there."""
     texts = [message[field] for field in ("state", "reason", "source", "face", "voice", "bundle", "engine")]
+    texts += [message["health"][field] for field in ("camera", "microphone", "load")]
     dropped, probabilities = message["dropped"], message["probabilities"] or {}
-    numbers = [message["captured_ns"], message["age_ms"] or 0, dropped["images"], dropped["audio"]]
+    numbers = [
+        message["captured_ns"],
+        message["age_ms"] or 0,
+        *(dropped[what] for what in ("images", "audio", "updates")),
+    ]
     numbers += [probabilities[label] for label in probabilities]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
         raise TypeError("a value of the wrong type")
@@ -136,7 +145,7 @@ def _spans(
 
 
 def _outages(messages: Sequence[Message], times_s: npt.NDArray[np.float64]) -> Iterator[Span]:
-    """What was missing for a second or longer: all data, the face, the sound, or messages themselves."""
+    """What was missing for a second or longer: all data, the face, the sound, a device, or messages themselves."""
     missing = {
         "face": ("no face", {"lost": "not found", "dark": "too dark", "no image": "no image from the camera"}),
         "voice": ("no sound", {"lost": "no sound from the microphone"}),
@@ -146,5 +155,9 @@ def _outages(messages: Sequence[Message], times_s: npt.NDArray[np.float64]) -> I
         for span in _spans(messages, times_s, lambda message, field=field: message[field]):  # type: ignore[misc]
             if span.value in reasons and span.length_s >= OUTAGE_S:
                 yield Span(what, span.start_s, span.end_s, reasons[span.value] or span.reason.removeprefix("held: "))
+    for device in ("camera", "microphone"):
+        for span in _spans(messages, times_s, lambda message, device=device: message["health"][device]):  # type: ignore[misc]
+            if span.value not in ("ok", "off") and span.length_s >= OUTAGE_S:
+                yield Span(f"{device} not well", span.start_s, span.end_s, span.value)
     for i in np.flatnonzero(np.diff(times_s) >= OUTAGE_S):
         yield Span("no messages", float(times_s[i]) + STEP_S, float(times_s[i + 1]), "the run stood still")

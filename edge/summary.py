@@ -3,6 +3,7 @@
 from collections import Counter
 from statistics import median
 
+from bundle.features import NS_PER_S
 from edge.message import Message
 
 
@@ -11,15 +12,16 @@ class RunSummary:
 
     def __init__(self) -> None:
         self.count = 0
-        self._states: Counter[str] = Counter()
+        self._states_ns: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
         self._faces: Counter[str] = Counter()
         self._ages_ms: list[float] = []
         self._last: Message = {}
 
     def add(self, message: Message) -> None:
+        if self.count:
+            self._states_ns[self._last["state"]] += message["captured_ns"] - self._last["captured_ns"]
         self.count += 1
-        self._states[message["state"]] += 1
         self._sources[message["source"]] += 1
         self._faces[message["face"]] += 1
         if message["age_ms"] is not None:
@@ -28,12 +30,13 @@ class RunSummary:
         self._last = message
 
     def text(self, step_s: float, elapsed_s: float) -> str:
-        """The summary of one message or more, `step_s` apart, that took `elapsed_s` of wall time."""
+        """The summary of one message or more, the last of which holds for `step_s`; `elapsed_s` of wall time."""
         count = self.count
-        states = ", ".join(f"{state} {n * step_s:.1f} s" for state, n in self._states.most_common())
+        states_ns = self._states_ns + Counter({self._last["state"]: round(step_s * NS_PER_S)})
+        states = ", ".join(f"{state} {ns / NS_PER_S:.1f} s" for state, ns in states_ns.most_common())
         sources = ", ".join(f"{source} {n / count:.0%}" for source, n in self._sources.most_common())
         lines = [
-            f"{count} updates ({count * step_s:.1f} s) in {elapsed_s:.1f} s",
+            f"{count} updates ({states_ns.total() / NS_PER_S:.1f} s) in {elapsed_s:.1f} s",
             f"states   {states}",
             f"source   {sources}; face found in {self._faces['ok'] / count:.0%} of updates",
         ]
@@ -42,6 +45,7 @@ class RunSummary:
             worst = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
             lines.append(f"age      median {median(ordered):.0f} ms, p99 {worst:.0f} ms")
         dropped = self._last["dropped"]
-        lines.append(f"dropped  {dropped['images']} images, {dropped['audio']} audio samples")
+        late = f", {dropped['updates']} updates" if dropped["updates"] else ""
+        lines.append(f"dropped  {dropped['images']} images, {dropped['audio']} audio samples{late}")
         lines.append(f"bundle   {self._last['bundle']} on {self._last['engine']}")
         return "\n".join(lines)

@@ -70,20 +70,19 @@ class Metrics:
         self._emitted_s = now_s
         if message["age_ms"] is not None:
             self._ages.observe(message["age_ms"] / 1e3)
-        last = self._last or {"captured_ns": message["captured_ns"], "dropped": {"images": 0, "audio": 0}}
-        dropped, before = message["dropped"], last["dropped"]
+        last = self._last or {"captured_ns": message["captured_ns"], "dropped": dict.fromkeys(self._dropped, 0)}
         _add(self._state_s.labels(message["state"]), (message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
-        _add(self._images, dropped["images"] - before["images"])
-        _add(self._samples, dropped["audio"] - before["audio"])
-        self._show_statuses({**message, **message.get("health", {})})
+        for what, counter in self._dropped.items():
+            _add(counter, message["dropped"][what] - last["dropped"][what])
+        self._show_statuses({**message, **message["health"]})
         if self._last is None or message["engine"] != self._last["engine"]:
             self._engine.info({"bundle": message["bundle"], "engine": message["engine"]})
         self._last = message
 
     def _show_statuses(self, fields: Message) -> None:
         for field, gauges in self._statuses.items():
-            shown, status = self._shown.get(field), fields.get(field)
-            if status != shown and status in gauges:
+            shown, status = self._shown.get(field), fields[field]
+            if status != shown:
                 self._shown[field] = status
                 gauges[status].set(1)
                 if shown is not None:
@@ -119,8 +118,11 @@ class Metrics:
             Histogram, "update_interval_seconds", "Time between two updates", buckets=INTERVAL_BUCKETS_S
         )
         self._state_s = named(Counter, "state_seconds", "Time spent in each state", labelnames=["state"])
-        self._images = named(Counter, "dropped_images", "Images that were never looked at")
-        self._samples = named(Counter, "dropped_audio_samples", "Samples at 16 kHz that were lost")
+        self._dropped = {
+            "images": named(Counter, "dropped_images", "Images that were never looked at"),
+            "audio": named(Counter, "dropped_audio_samples", "Samples at 16 kHz that were lost"),
+            "updates": named(Counter, "dropped_updates", "Updates left out since they would have been late"),
+        }
         self._engine = named(Info, "run", "Which networks run, on what")
         self._statuses: dict[str, dict[str, Gauge]] = {}
         for field, values in STATUSES.items():

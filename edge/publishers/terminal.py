@@ -143,21 +143,21 @@ def _changes(history: list[Message]) -> Table:
 
 def _senses(message: Message, face: FaceDetection | None, heard: Heard | None) -> Table:
     table = Table.grid(padding=(0, 1))
-    health = message.get("health", {})
+    health = message["health"]
     seen = f", {face.score:.0%} sure" if face and message["face"] == "ok" else ""
     table.add_row(Text("rests on", "dim"), message["source"])
-    table.add_row(Text("camera", "dim"), f"{message['face']}{_trouble(health.get('camera')) or seen}")
-    table.add_row(Text("microphone", "dim"), f"{message['voice']}{_trouble(health.get('microphone'))}")
+    table.add_row(Text("camera", "dim"), f"{message['face']}{_trouble(health['camera']) or seen}")
+    table.add_row(Text("microphone", "dim"), f"{message['voice']}{_trouble(health['microphone'])}")
     if heard:
         level_dbfs, speaking = dbfs_from_samples(heard[0]), heard[1]
         bar = _bar(max(0.0, 1 - level_dbfs / FLOOR_DBFS), 10, COLOURS["low" if speaking else "unknown"])
         table.add_row(Text("level", "dim"), _side_by_side(bar, f"{level_dbfs:.0f} dBFS"))
     age = "" if message["age_ms"] is None else f"{message['age_ms']:.0f} ms"
-    table.add_row(Text("delay", "dim"), age)
     dropped = message["dropped"]
+    late = f", {dropped['updates']} left out" if dropped["updates"] else ""
+    table.add_row(Text("delay", "dim"), f"{age}{late}".removeprefix(", "))
     table.add_row(Text("dropped", "dim"), f"{dropped['images']} images, {dropped['audio'] / 16_000:.1f} s")
-    if "load" in health:
-        table.add_row(Text("mode", "dim"), health["load"])
+    table.add_row(Text("mode", "dim"), health["load"])
     return table
 
 
@@ -175,8 +175,8 @@ def _wheel(message: Message) -> Text:
     return Text("\n".join("".join(row) for row in grid), COLOURS[message["state"]])
 
 
-def _trouble(device: str | None) -> str:
-    return f" ({device})" if device not in (None, "ok", "off") else ""
+def _trouble(device: str) -> str:
+    return f" ({device})" if device not in ("ok", "off") else ""
 
 
 def _panel(content: RenderableType, title: str) -> Panel:

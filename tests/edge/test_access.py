@@ -69,6 +69,10 @@ def test_token_is_taken_from_the_query_or_from_the_header() -> None:
     assert not access.knows_token(None, None)
 
 
+def test_token_of_other_bytes_than_text_is_wrong_and_no_failure() -> None:
+    assert not Access("car", "0123456789abcdef").knows_token(None, "Bearer \udcff")
+
+
 def test_new_tokens_are_long_and_differ() -> None:
     tokens = {access_for(Address("0.0.0.0", 1), None).token for _ in range(20)}
     assert len(tokens) == 20

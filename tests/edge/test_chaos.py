@@ -181,5 +181,11 @@ def test_clock_that_jumps_changes_nothing() -> None:
     assert {m["voice"] for m in run.during} == {"speech"}
 
 
+@pytest.mark.parametrize(("name", "without"), [("overload", "camera"), ("wrong-rate", "microphone")])
+def test_scenario_of_a_device_that_is_not_in_use_is_refused(name: str, without: str) -> None:
+    result = edge_run("--clip", DEMO, "--chaos", name, f"--no-{without}", "--duration", 2)
+    assert_clear_error(result, status=1, tells=f"needs a {without}")
+
+
 def test_scenario_that_is_none_is_refused_with_those_that_are() -> None:
     assert_clear_error(edge_run("--clip", DEMO, "--chaos", "flood"), status=1, tells="unplug-camera, freeze-camera")

@@ -74,11 +74,22 @@ def test_number_that_is_none_is_never_published() -> None:
 
 def test_summary_adds_up() -> None:
     summary = RunSummary()
-    for got in (SEEN, SEEN, UNSEEN, UNSEEN):
-        summary.add(got)
+    for i, got in enumerate((SEEN, SEEN, UNSEEN, UNSEEN)):
+        summary.add({**got, "captured_ns": i * 200_000_000})
     text = summary.text(step_s=0.2, elapsed_s=1.5)
     assert "4 updates (0.8 s) in 1.5 s" in text
     assert "unknown 0.8 s" in text
     assert "video 50%, none 50%" in text
     assert "median 80 ms" in text
-    assert "2 images, 3 audio samples" in text
+    assert text.splitlines()[-2] == "dropped  2 images, 3 audio samples"
+
+
+def test_summary_counts_the_time_of_updates_that_were_left_out() -> None:
+    summary = RunSummary()
+    for captured_s, state in ((0, "calm"), (4, "calm"), (8, "low")):
+        dropped = {"images": 0, "audio": 0, "updates": 38}
+        summary.add({**SEEN, "captured_ns": captured_s * 10**9, "state": state, "dropped": dropped})
+    text = summary.text(step_s=0.2, elapsed_s=9)
+    assert "3 updates (8.2 s)" in text
+    assert "calm 8.0 s, low 0.2 s" in text
+    assert "0 audio samples, 38 updates" in text

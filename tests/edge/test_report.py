@@ -14,14 +14,14 @@ from bundle.errors import InputError
 from edge.message import Message
 from edge.report import main
 from edge.report_page import page_of
-from edge.session_log import Session, Span, session_from_lines
+from edge.session_log import SessionLog, Span, session_from_lines
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo" / "driver.mp4"
 Drive = Callable[[int], list[Message]]
 
 
-def session_of(messages: Sequence[Message]) -> Session:
+def session_of(messages: Sequence[Message]) -> SessionLog:
     return session_from_lines((json.dumps(message) + "\n" for message in messages), "drive.jsonl")
 
 
@@ -69,6 +69,21 @@ def test_outages_are_told_with_their_reasons(drive: Drive) -> None:
         ("nothing to go by", "warming up", 0.0, 1.0),
         ("no face", "too dark", 8.0, 12.0),
     ]
+
+
+def test_device_that_is_not_well_is_an_outage(drive: Drive) -> None:
+    well, frozen = {"camera": "ok", "microphone": "ok", "load": "normal"}, {"camera": "frozen"}
+    messages = [{**m, "health": {**well, **(frozen if 20 <= i < 30 else {})}} for i, m in enumerate(drive(40))]
+    told = [(span.reason, span.start_s, span.end_s) for span in session_of(messages).outages if "camera" in span.value]
+    assert told == [("frozen", pytest.approx(4.0), pytest.approx(6.0))]
+
+
+def test_load_is_told_where_there_was_any(drive: Drive) -> None:
+    messages = drive(40)
+    assert "Under load" not in page_of(session_of(messages))
+    slow = [{**m, "health": {**m["health"], "load": "reduced rate"}} if i >= 30 else m for i, m in enumerate(messages)]
+    rows = Parsed(page_of(session_of(slow))).rows
+    assert ["reduced rate", "25.0%", "2.0 s", "2.0 s", "1", ""] in rows
 
 
 def test_short_outages_are_left_out(drive: Drive) -> None:

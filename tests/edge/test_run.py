@@ -224,6 +224,12 @@ class TestBadInput:
             (("--channel", "-1"), "0 or more"),
             (("--precision", "int4"), "invalid choice"),
             (("--allow-ungated",), "goes with --precision int8"),
+            (("--clip", "drive.mp4", "--camera", "1"), "in their place"),
+            (("--replay", "drive.rec", "--microphone", "cabin"), "in their place"),
+            (("--replay", "drive.rec", "--no-camera"), "not with --replay"),
+            (("--replay", "drive.rec", "--record", "copy.rec", "--record-media"), "not with --replay"),
+            (("--mqtt", "mqtt://car/driver", "--mqtt-password-file", "password"), "USER@"),
+            (("--mqtt", "mqtt://car/driver", "--mqtt-ca", "authority.pem"), "mqtts://"),
             (("--nonsense",), "unrecognized"),
         ],
     )
@@ -241,6 +247,11 @@ class TestBadInput:
     def test_absent_microphone_is_refused(self) -> None:
         result = edge_run("--microphone", "no such device", "--no-camera", "--duration", 2)
         assert_clear_error(result, status=1, tells="no such device")
+
+    @pytest.mark.parametrize("arguments", [(), ("--chaos", "suspend")])
+    def test_clip_with_nothing_left_to_perceive_is_refused(self, sound_clip: Path, arguments: tuple[str, ...]) -> None:
+        result = edge_run("--clip", sound_clip, "--no-microphone", "--duration", 2, *arguments)
+        assert_clear_error(result, status=1, tells="nothing left to perceive")
 
     def test_channel_that_the_clip_lacks_is_refused(self) -> None:
         assert_clear_error(edge_run("--clip", DEMO, "--channel", 7), status=1, tells="channel")

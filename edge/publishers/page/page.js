@@ -107,7 +107,7 @@ const TROUBLE = {
 };
 
 function showHealth(message, heard) {
-  const { camera, microphone, load } = message.health ?? {};
+  const { camera, microphone, load } = message.health;
   for (const row of ["source", "face", "voice"]) tell(row, WORDS[row][message[row]], HEALTH[row][message[row]]);
   if (camera in TROUBLE.camera) tell("face", TROUBLE.camera[camera], "bad");
   if (microphone in TROUBLE.microphone) tell("voice", TROUBLE.microphone[microphone], "bad");
@@ -115,11 +115,10 @@ function showHealth(message, heard) {
   meter.classList.toggle("speaking", Boolean(speaking));
   meter.firstElementChild.style.width = `${dbfs === null ? 0 : 100 * level(dbfs)}%`;
   find("level").querySelector("b").textContent = dbfs === null ? "" : `${Math.round(dbfs)} dBFS`;
-  const { images, audio, updates: late = 0 } = message.dropped;
+  const { images, audio, updates: late } = message.dropped;
   const lost = `${images} images, ${(audio / 16000).toFixed(1)} s of sound` + (late ? `, ${late} updates` : "");
   tell("dropped", lost, images || audio || late ? "warn" : "good");
-  find("load").hidden = load === undefined;
-  if (load !== undefined) tell("load", load, load === "normal" ? "good" : "warn");
+  tell("load", load, load === "normal" ? "good" : "warn");
   showDelay(message);
 }
 

@@ -18,7 +18,7 @@ from edge.message import Message
 pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge.publishers.metrics import Metrics
+from edge.publishers.metrics import STATUSES, Metrics
 
 ROOT = Path(__file__).parents[3]
 Drive = Callable[[int], list[Message]]
@@ -67,8 +67,8 @@ def health(metrics: Metrics) -> tuple[int, dict[str, Any]]:
 
 
 def test_drive_adds_up(metrics: Metrics, clock: Clock, drive: Drive) -> None:
-    for message in drive(61):
-        metrics.publish(message)
+    for i, message in enumerate(drive(61)):
+        metrics.publish({**message, "dropped": {**message["dropped"], "updates": i // 20}})
         clock.now_s += 0.2
     got = scrape(metrics)
     by_state = {state: got["edge_emotion_state_seconds_total", state] for state in ("unknown", "joyful", "agitated")}
@@ -84,6 +84,7 @@ def test_drive_adds_up(metrics: Metrics, clock: Clock, drive: Drive) -> None:
     assert got["edge_emotion_update_interval_seconds_bucket", "0.19"] == 0
     assert got["edge_emotion_dropped_images_total",] == 6
     assert got["edge_emotion_dropped_audio_samples_total",] == 960
+    assert got["edge_emotion_dropped_updates_total",] == 3
     assert got["edge_emotion_run_info", "default", "onnxruntime-cpu"] == 1
 
 
@@ -106,6 +107,13 @@ def test_newest_status_alone_is_one(metrics: Metrics, drive: Drive) -> None:
         values = {key[1]: value for key, value in got.items() if key[0] == f"edge_emotion_{name}"}
         assert values == {status: float(status == newest) for status in values}
         assert len(values) >= 4
+
+
+def test_every_value_of_the_messages_statuses_is_shown() -> None:
+    fields = json.loads((ROOT / "docs" / "message.schema.json").read_text())["properties"]
+    health = fields["health"]["properties"]
+    told = {field: tuple((fields | health)[field]["enum"]) for field in ("source", "face", "voice", *health)}
+    assert told == STATUSES
 
 
 def test_run_is_healthy_from_its_first_message_until_two_silent_seconds(

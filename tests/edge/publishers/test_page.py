@@ -74,7 +74,7 @@ def test_trouble_with_devices_and_load_is_told(browser: Browser, drive: Drive) -
     with served() as dashboard:
         play(dashboard, [{**drive(1)[0], "health": health, "dropped": {"images": 1, "audio": 0, "updates": 7}}])
         browser.open(dashboard.url)
-        browser.wait_for("!document.querySelector('#load').hidden")
+        browser.wait_for("document.querySelector('#load dd').textContent")
         assert browser.text("#face dd") == "camera frozen"
         assert browser.text("#voice dd") == "wrong rate, put right"
         assert browser.text("#load dd") == "reduced rate"

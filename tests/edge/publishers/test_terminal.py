@@ -49,9 +49,18 @@ def test_what_the_message_says_is_what_the_screen_shows(drive: Drive) -> None:
     assert "default on onnxruntime-cpu, update 29" in lines[0]
 
 
+def test_updates_left_out_and_load_are_told(drive: Drive) -> None:
+    message = drive(30)[-1]
+    dropped, health = {**message["dropped"], "updates": 7}, {**message["health"], "load": "reduced rate"}
+    lines = drawn([{**message, "dropped": dropped, "health": health}])
+    assert "90 ms, 7 left out" in line_with(lines, "delay")
+    assert "reduced rate" in line_with(lines, "mode")
+
+
 def test_screen_fits_a_terminal_of_80_by_24(drive: Drive) -> None:
     for count in (1, 5, 30, 300):
-        lines = drawn([{**message, "health": HEALTH} for message in drive(count)])
+        dropped = {"images": 123, "audio": 0, "updates": 99}
+        lines = drawn([{**message, "health": HEALTH, "dropped": dropped} for message in drive(count)])
         assert len(lines) <= 23  # the cursor's line is the 24th
         assert {len(line) for line in lines} == {80}
 

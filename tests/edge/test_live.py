@@ -1,0 +1,101 @@
+"""What a live run gives up under load, and takes back."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edge.run
+import edge.session
+from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, read_manifest
+from edge.live import Int8Rung, rungs
+from edge.load import LoadLadder
+from edge.message import Load
+from perception.engine import Tensors
+from perception.onnxrt import OnnxRuntimeEngine
+from perception.resilient import ResilientEngine
+from tests.edge.test_run import DEMO, judged_bundle
+
+INPUT: Tensors = {"x": np.zeros(1, np.float32)}
+
+
+class Named:
+    """Answers with its name; `broken` ones fail."""
+
+    def __init__(self, name: str, *, broken: bool = False) -> None:
+        self.name, self._broken = name, broken
+
+    def run(self, inputs: Tensors) -> Any:
+        if self._broken:
+            raise RuntimeError("broken")
+        return self.name
+
+
+@pytest.mark.parametrize(
+    ("held", "precision", "both", "expected"),
+    [
+        (True, FLOAT32, True, ["normal", "reduced rate", "int8", "one modality"]),
+        (True, FLOAT32, False, ["normal", "reduced rate", "int8"]),
+        (False, FLOAT32, True, ["normal", "reduced rate", "one modality"]),
+        (True, INT8_ONNXRUNTIME, True, ["normal", "reduced rate", "one modality"]),
+        (False, INT8_ONNXRUNTIME, False, ["normal", "reduced rate"]),
+    ],
+)
+def test_only_what_is_run_and_can_be_spared_is_a_rung(
+    tmp_path: Path, held: bool, precision: str, both: bool, expected: list[Load]
+) -> None:
+    manifest = read_manifest(judged_bundle(tmp_path / "bundle", held))
+    assert rungs(manifest, precision, both=both) == expected
+
+
+def test_float_comes_back_after_int8_even_if_int8_failed() -> None:
+    engine = ResilientEngine("visual", [lambda: Named("float"), lambda: Named("spare float")])
+    rung = Int8Rung()
+    rung.add(engine, Named("int8", broken=True))
+    rung.keep(True)
+    assert engine.run(INPUT) == "spare float"
+    rung.keep(False)
+    assert engine.run(INPUT) == "float"
+
+
+def test_overloaded_run_goes_to_int8_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loads are those of a script, the rest is real; the files that ran between two messages are compared."""
+    script: Iterator[Load] = iter(["normal"] * 5 + ["int8"] * 5 + ["one modality"] * 5 + ["normal"] * 100)  # type: ignore[list-item]
+    ran: list[str] = []
+
+    class Scripted(LoadLadder):
+        def update(self, busy: float, now_ns: int) -> Load:
+            self._rung = self._rungs.index(next(script))
+            ran.append(f"-> {self.load}")
+            return self.load
+
+    class Logged(OnnxRuntimeEngine):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self._file = path.name
+
+        def run(self, inputs: Tensors) -> Tensors:
+            ran.append(self._file)
+            return super().run(inputs)
+
+    monkeypatch.setattr(edge.session, "LoadLadder", Scripted)
+    monkeypatch.setattr(edge.session, "OnnxRuntimeEngine", Logged)
+    bundle, output = judged_bundle(tmp_path / "bundle", held=True), tmp_path / "messages.jsonl"
+    arguments = ["--clip", DEMO, "--chaos", "clock-jump", "--bundle", bundle, "--precision", "float32"]
+    assert edge.run.main([*map(str, arguments), "--duration", "9", "--output", str(output)]) == 0
+
+    told = [json.loads(line)["health"]["load"] for line in output.read_text().splitlines()]
+    assert {"normal", "int8", "one modality"} == set(told)
+    by_load: dict[str, set[str]] = {"normal": set(), "int8": set(), "one modality": set()}
+    load = "normal"
+    for entry in ran:
+        if entry.startswith("-> "):
+            load = entry.removeprefix("-> ")
+        else:
+            by_load[load].add(entry)
+    assert by_load["normal"] == {"visual.onnx", "audio.onnx", "head.onnx"}
+    assert by_load["int8"] == {"visual.int8-onnxruntime.onnx", "audio.int8-onnxruntime.onnx", "head.onnx"}
+    assert by_load["one modality"] == {"audio.int8-onnxruntime.onnx", "head.onnx"}
