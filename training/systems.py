@@ -99,7 +99,7 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
     if request != allowed or wrong:
         raise ArgumentError(
             "on the composite the slim MRPN has a recipe of its own: from nothing, in stages; expected no options but "
-            f"--protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another --variant."
+            f"--cache, --protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another --variant."
         )
     changes: dict[str, Any] = dict(request.options)
     if "modalities" in changes:
