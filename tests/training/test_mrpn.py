@@ -11,7 +11,7 @@ import torch
 import training.main
 import training.mrpn
 import training.mrpn_stages
-from bundle.errors import ArtefactError
+from bundle.errors import ArtefactError, InputError
 from bundle.features import PROBS
 from bundle.manifest import read_manifest, write_manifest
 from corpora.folds import RAVDESS_ACTORS, Split, deployment_split
@@ -206,6 +206,13 @@ def test_one_modality_is_trained_alone(data, trained, tmp_path, modality, output
     assert [(scores.output, scores.measured_on) for scores in pool_runs([tmp_path])] == [
         (name, "test") for name in found.probs
     ]
+
+
+def test_corpus_smaller_than_a_batch_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.mrpn_stages, "CLIPS_PER_BATCH", 32)
+    network = replace(RECIPE.network, modalities=("audio",))
+    with pytest.raises(InputError, match="30 examples to train on; expected a batch of 32"):
+        MrpnTraining(replace(RECIPE, network=network), data, tmp_path).run()
 
 
 def test_without_actors_to_test_on_those_to_validate_on_are_measured(data, tmp_path):
