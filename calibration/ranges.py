@@ -26,7 +26,7 @@ class _Reader(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def activation_ranges(model: Path, batches: Iterable[dict[str, Any]], method: Method = "Entropy") -> Any:
+def activation_ranges(model: Path, batches: Iterable[dict[str, Any]], method: Method = "MinMax") -> Any:
     """Range of each activation of `model`, an ONNX file, over the batches; ONNX Runtime's TensorsData.
 
     Memory holds the activations of one batch, whatever their number.

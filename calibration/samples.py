@@ -68,7 +68,7 @@ def check_bundle(manifest: Manifest) -> None:
     if missing:
         raise ArtefactError(
             f"bundle {manifest.name} ({manifest.system}) lacks {', '.join(missing)}; expected encoders of {FACE} and "
-            f"{SPECTROGRAM}, as mrpn has them, from a checkpoint of edge-train. Export it again with edge-export."
+            f"{SPECTROGRAM}, as mrpn has them, that edge-train trained on the composite: not on films."
         )
 
 

@@ -52,7 +52,7 @@ def open_held_out(folder: Path, data: Path) -> HeldOut:
 
     Raises
     ------
-    ArtefactError : no bundle in `folder`, or one that does not say on whom it was trained.
+    ArtefactError : no bundle in `folder`, or one that was not trained on a deployment fold of the composite.
     InputError : the corpora in `data` cannot be read.
     """
     training, network = read_manifest(folder).training, open_network(folder)
@@ -60,8 +60,8 @@ def open_held_out(folder: Path, data: Path) -> HeldOut:
         actors, seed, draws = training["split"]["held_out"], training["seed"], training["draws"]
     except (KeyError, TypeError) as error:
         raise ArtefactError(
-            f"{folder} does not say on whom it was not trained (no {error}); expected a bundle of edge-train's "
-            "checkpoint. Export it again with edge-export."
+            f"{folder} does not say on whom it was not trained, or with what faces (no {error}); expected a bundle "
+            "that edge-train trained on a deployment fold of the composite: not on films."
         ) from error
     speech = read_ravdess(data / "ravdess-speech-16k", actors)
     faces = aligned_fer2013(data / "fer2013.zip", "PrivateTest", network.video, MediaPipeFaceDetector().detect)

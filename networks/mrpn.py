@@ -64,8 +64,13 @@ class MrpnConfig:
                 raise ArgumentError(f"{name} is {getattr(self, name)!r}; expected one of {known}.")
         if self.aggregator != "lstm" and self.aggregate_size % 4:
             raise ArgumentError(f"aggregate_size is {self.aggregate_size}; expected a multiple of 4.")
-        if not self.modalities or not {*self.modalities} <= {"visual", "audio"}:
-            raise ArgumentError(f"modalities are {self.modalities}; expected some of ('visual', 'audio').")
+        for name in ("visual_width", "audio_width"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"{name} is {getattr(self, name)}; expected 1 or more.")
+        if self.modalities not in (("visual", "audio"), ("visual",), ("audio",)):
+            raise ArgumentError(
+                f"modalities are {self.modalities}; expected ('visual', 'audio'), in this order, or one of them."
+            )
 
 
 PAPER = MrpnConfig(

@@ -40,7 +40,7 @@ class MrpnTraining:
         Raises
         ------
         ArtefactError : the folder holds the training of another recipe.
-        InputError : the corpora cannot be read.
+        InputError : the corpora cannot be read, or are smaller than a batch.
         """
         claim_folder(self.folder, asdict(self.recipe))
         stages, results = self.stages, {}

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bundle.errors import InputError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
 from corpora.composite import (
@@ -98,7 +99,7 @@ class MrpnStages:
         faces = self.faces("Training")
         own = ~self._in_pool
         crops, labels = faces.images[own], torch.from_numpy(faces.labels[own])
-        steps = len(crops) // FACES_PER_BATCH
+        steps = _steps(len(crops), FACES_PER_BATCH)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, 2, epoch)), self._generator(epoch)
@@ -137,7 +138,7 @@ class MrpnStages:
         )
         classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         train = self.speech(recipe.split.train)
-        steps = len(train) // CLIPS_PER_BATCH
+        steps = _steps(len(train), CLIPS_PER_BATCH)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, 3, epoch)), self._generator(epoch)
@@ -170,7 +171,7 @@ class MrpnStages:
         """Train the audio encoder, aggregator and branch on segments; returns figures on the validation actors."""
         recipe, model, (audio, _, window) = self.recipe, self.model, self.recipe.specs
         train, validation = self.speech(recipe.split.train), self.speech(recipe.split.validation)
-        steps = len(train) // CLIPS_PER_BATCH
+        steps = _steps(len(train), CLIPS_PER_BATCH)
         batch_of_validation = _audio_batch([audio_slots(clip.wave, audio, window) for clip in validation])
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
@@ -206,7 +207,7 @@ class MrpnStages:
         recipe, model = self.recipe, self.model
         train, pool = self.speech(recipe.split.train), self.pool("Training")
         validation = self.windows(recipe.split.validation, "PublicTest")
-        steps = len(train) // CLIPS_PER_BATCH
+        steps = _steps(len(train), CLIPS_PER_BATCH)
         distinct = recipe.specs[2].image_slots // FACE_REPEATS
         visual, audio = self.encoders["visual"], self.encoders["audio"]
         visual.requires_grad_(False)
@@ -317,6 +318,15 @@ def _whole(wave: npt.NDArray[np.int16], audio: AudioSpec, place: float) -> npt.N
     before = round(max(0, -spare) * place)
     wave = np.pad(wave, (before, max(0, -spare) - before))[round(max(0, spare) * place) :][: audio.segment_samples]
     return audio_slots(wave, audio, WindowSpec(window_s=WHOLE_CLIP_S, step_s=WHOLE_CLIP_S))[0][0]
+
+
+def _steps(examples: int, batch_size: int) -> int:
+    """Batches of an epoch, all whole."""
+    if examples < batch_size:
+        raise InputError(
+            f"{examples} examples to train on; expected a batch of {batch_size} or more. Fetch the corpus."
+        )
+    return examples // batch_size
 
 
 def _changed(wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:

@@ -162,8 +162,9 @@ def _check_disjoint(paths: Sequence[Path], folds: Sequence[Predictions]) -> None
 def _measured_on(fold: Predictions) -> str:
     if fold.side == "test":
         return "test"
-    fit: Mapping[str, Any] = fold.settings.get("training", {}).get("fit", {})
-    return f"validation, {fit.get('keep', 'best')} epoch"
+    training: Mapping[str, Any] = fold.settings.get("training", {})
+    kept = {each["keep"] for each in training.values() if isinstance(each, Mapping) and "keep" in each}  # by stage
+    return f"validation, {'last' if kept == {'last'} else 'best'} epoch"
 
 
 def _keys(scores: Scores) -> list[tuple[str, int]]:

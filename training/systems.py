@@ -58,6 +58,8 @@ class Request:
 def train(request: Request) -> Mapping[str, Any]:
     """Train as asked, and leave `<system>.pt` in the output folder; returns the figures of the held-out subjects.
 
+    The slim MRPN on the composite leaves none where it is trained with one modality alone.
+
     Raises
     ------
     ArgumentError : an unknown name; what does not go together.
@@ -99,7 +101,8 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
     if request != allowed or wrong:
         raise ArgumentError(
             "on the composite the slim MRPN has a recipe of its own: from nothing, in stages; expected no options but "
-            f"--protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another --variant."
+            f"--cache, --protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another "
+            "--variant."
         )
     changes: dict[str, Any] = dict(request.options)
     if "modalities" in changes:

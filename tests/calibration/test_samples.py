@@ -109,6 +109,12 @@ def test_bundle_that_lacks_a_part_or_its_training_is_refused() -> None:
         check_bundle(lacking)
 
 
+def test_bundle_that_was_trained_on_films_is_refused() -> None:
+    training = {key: MANIFEST.training[key] for key in ("split", "seed")}
+    with pytest.raises(ArtefactError, match=r"lacks training\.draws; .* on the composite: not on films"):
+        check_bundle(replace(MANIFEST, training=training))
+
+
 def test_gate_on_subjects_that_were_trained_on_is_refused() -> None:
     with pytest.raises(ArtefactError, match="held_out subjects"):
         subjects_of(manifest_with_split({**SPLIT, "train": [2]}), "held_out")

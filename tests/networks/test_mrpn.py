@@ -393,6 +393,9 @@ def test_any_number_of_modalities_classifies_or_regresses(count, task, fusion):
         ({"aggregator": "transformer", "aggregate_size": 6}, "multiple of 4"),
         ({"modalities": ("visual", "text")}, "modalities are"),
         ({"modalities": ()}, "modalities are"),
+        ({"modalities": ("visual", "visual")}, "modalities are"),
+        ({"modalities": ("audio", "visual")}, "in this order"),
+        ({"visual_width": 0}, "visual_width is 0; expected 1 or more"),
     ],
 )
 def test_an_impossible_configuration_is_refused(change, said):

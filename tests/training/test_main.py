@@ -18,6 +18,7 @@ from networks.systems import SYSTEMS, variant_config
 from networks.transfer import TransferConfig
 from training import transfer_stages
 from training.clip_sources import CLIP_SOURCES
+from training.evaluate_main import main as edge_evaluate
 from training.main import main
 from training.predictions import read_predictions
 
@@ -132,6 +133,9 @@ def test_the_slim_network_is_trained_on_films_and_becomes_a_bundle(data, tmp_pat
     assert (manifest.audio, manifest.video, manifest.window) == (AudioSpec(), VideoSpec(), WindowSpec())
     assert manifest.results == results
     assert manifest.training["split"]["held_out"] == [2, 5, 14, 15, 16]
+    assert edge_evaluate(["--bundle", str(tmp_path / "mine"), "--data", str(data)]) == 1
+    err = capsys.readouterr().err
+    assert "of the composite: not on films" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +179,7 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         (["--fold", "5"], r"expected 0..4 of deployment-ravdess"),
         (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
         (["--set", "visual_width=wide"], "and --set of modalities, visual_width, audio_width"),
-        (["--set", "modalities=sound"], "modalities are ('sound',); expected some of"),
+        (["--set", "modalities=sound"], "modalities are ('sound',); expected ('visual', 'audio')"),
         (["--system", "fercnn", "--weights", "audio=a.pt"], "no weights were published for fercnn"),
         (
             ["--system", "transfer", "--set", "in_stage=true"],

@@ -11,7 +11,7 @@ import torch
 import training.main
 import training.mrpn
 import training.mrpn_stages
-from bundle.errors import ArtefactError
+from bundle.errors import ArtefactError, InputError
 from bundle.features import PROBS
 from bundle.manifest import read_manifest, write_manifest
 from corpora.folds import RAVDESS_ACTORS, Split, deployment_split
@@ -22,6 +22,7 @@ from training.evaluate_main import main as edge_evaluate
 from training.fit import FitConfig
 from training.mrpn import MrpnTraining
 from training.mrpn_stages import MrpnRecipe, MrpnStages
+from training.pools import pool_runs
 from training.predictions import FILE, read_predictions
 
 ONE_EPOCH = FitConfig(epochs=1, lr=1e-2, weight_decay=1e-2, keep="last")
@@ -202,6 +203,16 @@ def test_one_modality_is_trained_alone(data, trained, tmp_path, modality, output
     for name, probs in found.probs.items():
         expected = results.get(name, results.get("fer2013_private_test"))
         assert figures_of_merit(probs, found.labels) == pytest.approx(expected)
+    assert [(scores.output, scores.measured_on) for scores in pool_runs([tmp_path])] == [
+        (name, "test") for name in found.probs
+    ]
+
+
+def test_corpus_smaller_than_a_batch_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.mrpn_stages, "CLIPS_PER_BATCH", 32)
+    network = replace(RECIPE.network, modalities=("audio",))
+    with pytest.raises(InputError, match="30 examples to train on; expected a batch of 32"):
+        MrpnTraining(replace(RECIPE, network=network), data, tmp_path).run()
 
 
 def test_without_actors_to_test_on_those_to_validate_on_are_measured(data, tmp_path):
@@ -210,3 +221,4 @@ def test_without_actors_to_test_on_those_to_validate_on_are_measured(data, tmp_p
     MrpnTraining(recipe, data, tmp_path).run()
     found = read_predictions(tmp_path / FILE)
     assert (found.side, set(found.subjects.tolist()), found.temperatures) == ("validation", set(measured), {})
+    assert {scores.measured_on for scores in pool_runs([tmp_path])} == {"validation, last epoch"}

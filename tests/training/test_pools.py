@@ -61,6 +61,14 @@ def test_who_was_measured_is_said(tmp_path, side, keep, said):
     assert scores.measured_on == said
 
 
+@pytest.mark.parametrize(("keeps", "said"), [(("last", "last"), "last"), (("last", "best"), "best")])
+def test_of_a_training_in_stages_all_must_have_kept_the_last_epoch(tmp_path, keeps, said):
+    training = {"seed": 0, "clips": {"keep": keeps[0]}, "audio": {"keep": keeps[1]}}
+    kept = fold(0)
+    (scores,) = pool_runs([written(tmp_path, [replace(kept, settings={**kept.settings, "training": training})])])
+    assert scores.measured_on == f"validation, {said} epoch"
+
+
 def test_each_fold_is_tempered_by_the_others(tmp_path):
     folds = [fold(number, sharpness=2.0) for number in range(3)]
     (scores,) = pool_runs([written(tmp_path, folds)])
