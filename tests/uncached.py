@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bundle.features import EMBEDDING, FACE, PROBS, SPECTROGRAM
-from kernels import preprocess_faces, spectrogram_segments
+from kernels import high_pass, preprocess_faces, spectrogram_segments
 from perception.chunks import Source, VideoChunk
 from perception.face import Detect
 from perception.network import Network
@@ -46,7 +46,8 @@ def _visual(
 
 
 def _audio(network: Network, wave: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    segments = spectrogram_segments(wave[: number * 3_200], **network.audio.stream_options())[-16:]
+    heard = high_pass(wave[: number * 3_200], network.audio.highpass_hz)
+    segments = spectrogram_segments(heard, **network.audio.stream_options())[-16:]
     mask = np.zeros((1, 16), np.float32)
     embeddings = np.zeros((1, 16, network.embedding_sizes["audio"]), np.float32)
     if len(segments):

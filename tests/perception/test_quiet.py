@@ -1,6 +1,8 @@
 """Standard error comes back, however those who silence it come and go."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -16,3 +18,19 @@ def test_what_is_written_meanwhile_is_lost_and_the_rest_is_not(capfd: pytest.Cap
     second.__exit__(None, None, None)
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+def test_what_python_prints_meanwhile_is_heard() -> None:
+    code = (
+        "import os, sys, threading\n"
+        "from perception.quiet import native_stderr_silenced\n"
+        "with native_stderr_silenced():\n"
+        "    os.write(2, b'native')\n"
+        "    thread = threading.Thread(target=lambda: print('printed', file=sys.stderr))\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "print('after', file=sys.stderr)\n"
+        "os.write(2, b'native again')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr == "printed\nafter\nnative again"
