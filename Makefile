@@ -42,7 +42,7 @@ bench: .venv/dev
 
 .venv/dev: .venv/runtime
 	@sh scripts/require_packages.sh $(TEST_PACKAGES)
-	@echo "Installing what training, export and tests need into .venv (1.5 GB more)..." >&2
+	@echo "Installing what training, export and tests need into .venv (2.2 GB more)..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
