@@ -6,8 +6,9 @@ import numpy as np
 
 from benchmarks.interleave import Comparison, compare
 from bundle.features import AUDIO_EMBEDDINGS, AUDIO_MASK, EMBEDDING, FACE, SPECTROGRAM, VISUAL_EMBEDDINGS, VISUAL_MASK
-from kernels import HighPass, SpectrogramStream, high_pass, preprocess_faces, similarity_from_eyes, spectrogram_segments
+from kernels import HighPass, SpectrogramStream, preprocess_faces, similarity_from_eyes
 from perception.network import open_network
+from perception.segments import segments_of_wave
 
 
 def bench_runtime(bundle: Path) -> list[Comparison]:
@@ -47,7 +48,7 @@ def bench_runtime(bundle: Path) -> list[Comparison]:
         run_head(visual, heard)
 
     def whole_window() -> None:
-        spectrograms = spectrogram_segments(high_pass(wave, audio.highpass_hz), **audio.stream_options())
+        spectrograms = segments_of_wave(wave, audio)
         run_head(encode_images(images)[None], encode_segments(spectrograms)[None])
 
     return [

@@ -36,6 +36,10 @@ class Part:
     inputs: Mapping[str, tuple[int, ...]]
     outputs: Mapping[str, tuple[int, ...]]
 
+    def file(self, precision: str) -> str:
+        """Name of the file of `precision`, or in float32 where there is none."""
+        return self.files.get(precision, self.files[FLOAT32])
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -11,10 +11,10 @@ from bundle.errors import ArgumentError
 from bundle.manifest import FLOAT32, Manifest, Part
 from calibration.gate import Figure, WorstSubject, judge_drives, judge_windows, worst_subjects
 from calibration.qdq import write_quantized
-from calibration.replay import Driven, Predictions, drive_subjects, join_drives, join_predictions, predict_windows
+from calibration.replay import Driven, drive_subjects, join_drives, join_predictions
 from calibration.samples import Samples, check_bundle, fold_name, subjects_of
-from calibration.sensitivity import embeddings, layer_sqnr_db, sqnr_db, worst_first
-from corpora.held_out import HeldOut
+from calibration.sensitivity import Floats, embeddings, layer_sqnr_db, sqnr_db, worst_first
+from corpora.held_out import HeldOut, Predictions, predict_windows
 from perception.network import Network, network_from_engines
 from perception.onnxrt import OnnxRuntimeEngine
 
@@ -124,9 +124,14 @@ def calibrate(folds: Sequence[Fold], precision: str, in_float: Said, seed: int) 
         for fold in folds
     ]
     order = worst_first(_mean(layer_sqnr))
+    expected = [
+        {part: embeddings(fold.source(part), fold.samples.batches(part)) for part in fold.ranges} for fold in folds
+    ]
     for count in range(int(MOST_IN_FLOAT * len(order)) + 1):
         left_in_float = order[:count]
-        part_sqnr = [_write_parts(fold, precision, order[count:]) for fold in folds]
+        part_sqnr = [
+            _write_parts(fold, precision, order[count:], of_fold) for fold, of_fold in zip(folds, expected, strict=True)
+        ]
         networks = [_open_int8(fold, precision) for fold in folds]
         pairs = [*zip(networks, (fold.held_out for fold in folds), strict=True)]
         windows = join_predictions([predict_windows(*pair) for pair in pairs])
@@ -157,14 +162,13 @@ def _mean(layer_sqnr: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, 
     }
 
 
-def _write_parts(fold: Fold, precision: str, quantized: Layers) -> dict[str, float]:
-    """SQNR by part."""
+def _write_parts(fold: Fold, precision: str, quantized: Layers, expected: Mapping[str, Floats]) -> dict[str, float]:
+    """SQNR by part; `expected` : embeddings of the samples in float."""
     found = {}
     for part, ranges in fold.ranges.items():
-        source, target = fold.source(part), fold.target(part, precision)
-        write_quantized(source, target, ranges, precision, [layer for of, layer in quantized if of == part])
-        batches = fold.samples.batches(part)
-        found[part] = sqnr_db(embeddings(source, batches), embeddings(target, batches))
+        target = fold.target(part, precision)
+        write_quantized(fold.source(part), target, ranges, precision, [layer for of, layer in quantized if of == part])
+        found[part] = sqnr_db(expected[part], embeddings(target, fold.samples.batches(part)))
     return found
 
 

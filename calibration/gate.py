@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.replay import Driven, Predictions
+from calibration.replay import Driven
+from corpora.held_out import Ints, Predictions
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 RESAMPLES = 2_000
 

@@ -1,4 +1,4 @@
-"""What a bundle says of the subjects held out: of single windows, and as the driver's state over whole drives."""
+"""What a bundle says of the subjects held out as the driver's state over whole drives; and several folds as one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,26 +10,11 @@ from tqdm import tqdm
 
 from bundle.features import PROBS
 from bundle.labels import STATE_OF_EMOTION
-from corpora.composite import composite_windows
 from corpora.drives import Drive, compose_drive, states_of_drive
-from corpora.held_out import HeldOut, probs_of_window
+from corpora.held_out import HeldOut, Ints, Predictions
 from perception.network import Network
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Of n windows.
-
-    subjects, labels [shape=(n,)] : who speaks, and the true emotion. probs [shape=(n, classes)] : by output.
-    """
-
-    subjects: Ints
-    labels: Ints
-    probs: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -45,19 +30,6 @@ class Driven:
     flips: Numbers
     changes: Numbers
     delay_s: Numbers
-
-
-def predict_windows(network: Network, held_out: HeldOut) -> Predictions:
-    """The network on each window of the subjects held out: the same windows for each network."""
-    speech, draws = held_out.speech, held_out.draws
-    windows = composite_windows(speech, held_out.pool, held_out.specs, held_out.seed, draws)
-    subjects, labels, outputs = [], [], []
-    for window in tqdm(windows, total=len(speech) * draws, desc="windows", leave=False):
-        subjects.append(window.actor)
-        labels.append(window.label)
-        outputs.append(probs_of_window(network, window))
-    probs = {name: np.stack([output[name] for output in outputs]) for name in PROBS}
-    return Predictions(np.array(subjects), np.array(labels), probs)
 
 
 def drive_subjects(network: Network, held_out: HeldOut) -> Driven:

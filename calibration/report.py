@@ -14,7 +14,7 @@ from calibration.calibrate import Fold, Outcome, Said
 from calibration.gate import recalls_by_class, subject_confusions
 from calibration.qdq import layer_outputs
 from calibration.ranges import limits
-from calibration.replay import Predictions
+from corpora.held_out import Predictions
 
 COLORS = {"float32": "#666666", "int8-tensorrt": "#0072B2", "int8-onnxruntime": "#D55E00"}
 """Of Okabe & Ito (2008), told apart by the colour-blind."""

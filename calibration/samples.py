@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bundle.errors import ArtefactError
 from bundle.features import FACE, SPECTROGRAM
 from bundle.manifest import Manifest, preprocessing_sha256
+from corpora.cache import written_whole
 from corpora.composite import FacePool, composite_windows
 from corpora.fer2013 import aligned_fer2013
 from corpora.folds import PROTOCOLS
@@ -177,10 +178,9 @@ def _refused(kind: str, found: str, expected: str) -> ArtefactError:
 
 def write_samples(path: Path, samples: Samples) -> None:
     """Keep samples for another calibration of the same bundle; .npz."""
-    partial = path.with_suffix(".partial.npz")
     kept = {"subjects": samples.subjects, "preprocessing_sha256": samples.preprocessing_sha256, **samples.inputs}
-    np.savez(partial, **kept)  # type: ignore[arg-type]
-    partial.replace(path)
+    with written_whole(path) as partial:
+        np.savez(partial, **kept)  # type: ignore[arg-type]
 
 
 def read_samples(path: Path) -> Samples:

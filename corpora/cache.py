@@ -31,7 +31,7 @@ def kept_path(folder: Path, source: Path, *made_with: object) -> Path:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Another path to write to, which becomes `path` in the end: what is interrupted leaves nothing half written."""
-    partial = path.with_suffix(f".{os.getpid()}.partial.npz")
+    partial = path.with_suffix(f".{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)

@@ -17,7 +17,8 @@ from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
 from corpora.fer2013 import MARGIN_PX, Fer2013
 from corpora.folds import RAVDESS_ACTORS
 from corpora.ravdess import Speech
-from kernels import high_pass, preprocess_faces, spectrogram_segments
+from kernels import preprocess_faces
+from perception.segments import segments_of_wave
 
 Floats = npt.NDArray[np.float32]
 Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
@@ -104,8 +105,7 @@ def face_track(
 def audio_slots(wave: npt.NDArray[np.int16], audio: AudioSpec, window: WindowSpec) -> tuple[Floats, Floats]:
     """Segments of the window that ends with `wave`, and their mask, as the runtime would see them."""
     slots = window.segment_slots(audio)
-    heard = high_pass(wave, audio.highpass_hz, audio.sample_rate_hz)
-    segments = spectrogram_segments(heard, **audio.stream_options())[-slots:]
+    segments = segments_of_wave(wave, audio)[-slots:]
     filled = np.zeros((slots, *audio.shape), np.float32)
     mask = np.zeros(slots, np.float32)
     if len(segments):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from bundle.errors import ArtefactError
 from bundle.features import (
@@ -12,12 +13,13 @@ from bundle.features import (
     AUDIO_MASK,
     EMBEDDING,
     FACE,
+    PROBS,
     SPECTROGRAM,
     VISUAL_EMBEDDINGS,
     VISUAL_MASK,
 )
 from bundle.manifest import read_manifest
-from corpora.composite import FacePool, Specs, Window
+from corpora.composite import FacePool, Specs, Window, composite_windows
 from corpora.fer2013 import aligned_fer2013
 from corpora.ravdess import Speech, read_ravdess
 from perception.engine import Engine
@@ -25,6 +27,7 @@ from perception.mediapipe_face import MediaPipeFaceDetector
 from perception.network import Network, open_network
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 Slots = tuple[Floats, Floats]
 """Embeddings [shape=(slots, width)] and their mask [shape=(slots,)]."""
 
@@ -66,6 +69,31 @@ def open_held_out(folder: Path, data: Path) -> HeldOut:
     speech = read_ravdess(data / "ravdess-speech-16k", actors)
     faces = aligned_fer2013(data / "fer2013.zip", "PrivateTest", network.video, MediaPipeFaceDetector().detect)
     return HeldOut(network, speech, FacePool(faces, seed), seed, draws)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of n windows.
+
+    subjects, labels [shape=(n,)] : who speaks, and the true emotion. probs [shape=(n, classes)] : by output.
+    """
+
+    subjects: Ints
+    labels: Ints
+    probs: dict[str, Floats]
+
+
+def predict_windows(network: Network, held_out: HeldOut) -> Predictions:
+    """The network on each window of the subjects held out: the same windows for each network."""
+    speech, draws = held_out.speech, held_out.draws
+    windows = composite_windows(speech, held_out.pool, held_out.specs, held_out.seed, draws)
+    subjects, labels, outputs = [], [], []
+    for window in tqdm(windows, total=len(speech) * draws, desc="windows", leave=False):
+        subjects.append(window.actor)
+        labels.append(window.label)
+        outputs.append(probs_of_window(network, window))
+    probs = {name: np.stack([output[name] for output in outputs]) for name in PROBS}
+    return Predictions(np.array(subjects), np.array(labels), probs)
 
 
 def probs_of_window(network: Network, window: Window) -> dict[str, Floats]:

@@ -26,7 +26,7 @@ from perception.chunks import AudioChunk, Estimate, FaceStatus, Observation, Vid
 from perception.clip import decode_clip, probe_clip
 from perception.engine import Engine
 from perception.mount import CameraMount
-from perception.network import embedding_sizes, open_network
+from perception.network import embedding_sizes, network_from_engines
 from perception.onnxrt import OnnxRuntimeEngine
 from perception.pipeline import Perception, empty_window
 from perception.resilient import ResilientEngine
@@ -326,25 +326,24 @@ class Session:
             from perception.mediapipe_face import MediaPipeFaceDetector
 
             detect = MediaPipeFaceDetector(options.roi).detect
-        network = open_network(options.bundle, self._open_engine, self._precision)
+        network = network_from_engines(self.manifest, {part: self._open_engine(part) for part in self.manifest.parts})
         self._engine_name = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         return Perception(
             network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
         )
 
-    def _open_engine(self, path: Path) -> Engine:
+    def _open_engine(self, part: str) -> Engine:
         """ONNX Runtime, and after a failure a new session of it; its INT8 file too, if that can be a rung."""
-        part = next(name for name, part in self.manifest.parts.items() if path.name in part.files.values())
+        described = self.manifest.parts[part]
 
-        def open_file(file: Path) -> Engine:
-            engine = OnnxRuntimeEngine(file)
+        def open_file(file: str) -> Engine:
+            engine = OnnxRuntimeEngine(self.options.bundle / file)
             return self._chaos.engine(engine) if self._chaos and part == "visual" else engine
 
-        openers = [lambda: open_file(path)] * 2
+        openers = [lambda: open_file(described.file(self._precision))] * 2
         engine = ResilientEngine(part, openers, lambda text: print(f"edge-run: {text}", file=sys.stderr))
         self._engines.append(engine)
-        int8_file = self.manifest.parts[part].files.get(INT8_ONNXRUNTIME)
-        if self._int8 and int8_file:
-            self._int8.add(engine, open_file(self.options.bundle / int8_file))
+        if self._int8 and INT8_ONNXRUNTIME in described.files:
+            self._int8.add(engine, open_file(described.file(INT8_ONNXRUNTIME)))
         return engine

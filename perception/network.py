@@ -1,6 +1,6 @@
 """A bundle opened for running: its definitions, and an engine for each part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,19 +33,16 @@ class Network:
         return self.engines["head"].name
 
 
-def open_network(
-    folder: str | Path, open_engine: Callable[[Path], Engine] = OnnxRuntimeEngine, precision: str = FLOAT32
-) -> Network:
+def open_network(folder: str | Path, precision: str = FLOAT32) -> Network:
     """Verify the bundle in `folder` and open its parts, those without a file of `precision` in float32.
 
     Raises
     ------
     ArtefactError : as `read_manifest`; a part is absent; or a file cannot be run.
     """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    files = {name: part.files.get(precision, part.files[FLOAT32]) for name, part in manifest.parts.items()}
-    return network_from_engines(manifest, {name: open_engine(folder / file) for name, file in files.items()})
+    folder, manifest = Path(folder), read_manifest(folder)
+    files = {name: folder / part.file(precision) for name, part in manifest.parts.items()}
+    return network_from_engines(manifest, {name: OnnxRuntimeEngine(file) for name, file in files.items()})
 
 
 def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> Network:

@@ -7,14 +7,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from bundle.errors import EdgeEmotionError
-from bundle.features import PROBS
 from bundle.manifest import DEFAULT_BUNDLE
-from corpora.composite import composite_windows
-from corpora.held_out import HeldOut, open_held_out, probs_of_window
+from corpora.held_out import HeldOut, open_held_out, predict_windows
 from training.evaluate import figures_of_merit
 from training.false_alarms import measure_false_alarms
 from training.robustness import draw_robustness, measure_robustness
@@ -120,13 +115,8 @@ def _compare(options: argparse.Namespace) -> str:
 
 def plain_figures(held_out: HeldOut) -> dict[str, dict[str, float]]:
     """Figures of each output on the composite windows of the held-out actors, as training states them."""
-    speech, draws = held_out.speech, held_out.draws
-    windows = composite_windows(speech, held_out.pool, held_out.specs, held_out.seed, draws)
-    labels, outputs = [], []
-    for window in tqdm(windows, total=len(speech) * draws, desc="evaluate", leave=False):
-        labels.append(window.label)
-        outputs.append(probs_of_window(held_out.network, window))
-    return {name: figures_of_merit(np.stack([output[name] for output in outputs]), np.array(labels)) for name in PROBS}
+    found = predict_windows(held_out.network, held_out)
+    return {name: figures_of_merit(probs, found.labels) for name, probs in found.probs.items()}
 
 
 if __name__ == "__main__":

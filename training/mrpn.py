@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
+from corpora.cache import written_whole
 from networks.mrpn import Mrpn
 from training.evaluate import Ints, Probs, figures_of_merit, fit_temperature, temper
 from training.fit import claim_folder
@@ -125,8 +126,8 @@ class MrpnTraining:
             "split": asdict(self.recipe.split),
             "results": dict(results),
         }
-        torch.save(self._settings() | content, self.folder / "mrpn.partial")
-        (self.folder / "mrpn.partial").replace(self.folder / "mrpn.pt")
+        with written_whole(self.folder / "mrpn.pt") as partial:
+            torch.save(self._settings() | content, partial)
 
 
 def _figures(probs: Probs, labels: Ints) -> dict[str, dict[str, float]]:

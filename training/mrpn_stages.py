@@ -30,7 +30,7 @@ from corpora.composite import (
 from corpora.fer2013 import Fer2013, Usage, aligned_fer2013
 from corpora.folds import DeploymentSplit, Split, deployment_split
 from corpora.ravdess import Speech, read_ravdess
-from networks.mrpn import Mrpn, MrpnConfig, encode_valid
+from networks.mrpn import Modality, Mrpn, MrpnConfig, encode_valid
 from perception.mediapipe_face import MediaPipeFaceDetector
 from training.augment import (
     FaceJitter,
@@ -92,10 +92,7 @@ class MrpnStages:
     def train_visual(self) -> tuple[Probs, Ints]:
         """Train the visual encoder as a classifier of FER2013; returns what it says of PrivateTest, and the labels."""
         recipe, modality, video = self.recipe, self.model.modalities["visual"], self.recipe.specs[1]
-        classifier = nn.Sequential(
-            modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, len(FER2013_LABELS))
-        )
-        classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classifier = _classifier(modality, len(FER2013_LABELS))
         faces = self.faces("Training")
         own = ~self._in_pool
         crops, labels = faces.images[own], torch.from_numpy(faces.labels[own])
@@ -110,9 +107,7 @@ class MrpnStages:
                 yield mixup(batch, labels[chosen], len(FER2013_LABELS), rng)
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = classifier(batch["faces"].contiguous(memory_format=torch.channels_last))
-            return F.cross_entropy(logits.float(), batch["target"], label_smoothing=LABEL_SMOOTHING)
+            return _classifier_loss(classifier, batch["faces"], batch["target"])
 
         def predict(usage: Usage) -> tuple[Probs, Ints]:
             inputs = center_faces(torch.from_numpy(self.faces(usage).images), video)
@@ -133,10 +128,7 @@ class MrpnStages:
         Returns what it says of the measured actors' clips, and the labels.
         """
         recipe, modality, audio = self.recipe, self.model.modalities["audio"], whole_clip(self.recipe.specs[0])
-        classifier = nn.Sequential(
-            modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, len(RAVDESS_LABELS))
-        )
-        classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classifier = _classifier(modality, len(RAVDESS_LABELS))
         train = self.speech(recipe.split.train)
         steps = _steps(len(train), CLIPS_PER_BATCH)
 
@@ -149,9 +141,7 @@ class MrpnStages:
                 yield mixup(batch, _labels(chosen), len(RAVDESS_LABELS), rng)
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = classifier(batch["segments"][:, 0].contiguous(memory_format=torch.channels_last))
-            return F.cross_entropy(logits.float(), batch["target"], label_smoothing=LABEL_SMOOTHING)
+            return _classifier_loss(classifier, batch["segments"][:, 0], batch["target"])
 
         def predict(actors: Sequence[int]) -> tuple[Probs, Ints]:
             probs = []
@@ -305,6 +295,19 @@ def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[Probs, Ints]:
                 parts.setdefault(name, []).append(logits.softmax(1).numpy())
     probs = {name: np.concatenate(rows) for name, rows in parts.items()}
     return probs, np.array([window.label for window in windows])
+
+
+def _classifier(modality: Modality, labels: int) -> nn.Sequential:
+    """A modality's encoder, to be trained by labels of single chunks."""
+    classifier = nn.Sequential(modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, labels))
+    return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _classifier_loss(classifier: nn.Module, chunks: Tensor, target: Tensor) -> Tensor:
+    """chunks : (B, 1, H, W). target : blended label probabilities (B, labels)."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = classifier(chunks.contiguous(memory_format=torch.channels_last))
+    return F.cross_entropy(logits.float(), target, label_smoothing=LABEL_SMOOTHING)
 
 
 def whole_clip(audio: AudioSpec) -> AudioSpec:

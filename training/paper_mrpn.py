@@ -14,10 +14,10 @@ from bundle.errors import ArgumentError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import RAVDESS_LABELS
 from corpora.av_clip import AvClip, FaceFormat
-from kernels import high_pass, spectrogram_segments
 from networks.mrpn import Mrpn, MrpnConfig
 from networks.pretrained import load_pretrained
 from networks.system import System
+from perception.segments import segments_of_wave
 from training.augment import FaceJitter, center_faces, jitter_faces, slice_clip
 from training.fit import FitConfig
 from training.losses import multi_term_loss
@@ -148,8 +148,7 @@ class PaperMrpnRecipe(Recipe):
         """float32 (T, 1, bins, columns); a clip of less than one segment is followed by silence."""
         audio = self.features[0]
         wave = np.pad(wave, (0, max(0, audio.segment_samples - len(wave))))
-        heard = high_pass(wave, audio.highpass_hz, audio.sample_rate_hz)
-        segments = spectrogram_segments(heard, standardize=self.standardize, **audio.stream_options())
+        segments = segments_of_wave(wave, audio, standardize=self.standardize)
         return segments[-self.network.segment_slots :, None]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import ArtefactError
+from corpora.cache import written_whole
 from training.evaluate import Ints, Probs
 
 FILE = "predictions.npz"
@@ -54,20 +55,19 @@ def clip_id(wave: npt.NDArray[np.int16]) -> str:
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
-    """Write `predictions.npz`, to a temporary name first."""
-    partial = folder / "predictions.partial.npz"
-    np.savez_compressed(
-        partial,
-        names=np.array([*predictions.probs]),
-        probs=np.stack([*predictions.probs.values()]),
-        temperatures=np.array([predictions.temperatures.get(name, np.nan) for name in predictions.probs]),
-        labels=predictions.labels,
-        subjects=predictions.subjects,
-        clips=predictions.clips,
-        side=np.array(predictions.side),
-        settings=np.array(json.dumps(predictions.settings)),
-    )
-    partial.replace(folder / FILE)
+    """Write `predictions.npz`."""
+    with written_whole(folder / FILE) as partial:
+        np.savez_compressed(
+            partial,
+            names=np.array([*predictions.probs]),
+            probs=np.stack([*predictions.probs.values()]),
+            temperatures=np.array([predictions.temperatures.get(name, np.nan) for name in predictions.probs]),
+            labels=predictions.labels,
+            subjects=predictions.subjects,
+            clips=predictions.clips,
+            side=np.array(predictions.side),
+            settings=np.array(json.dumps(predictions.settings)),
+        )
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -251,6 +251,13 @@ def test_a_part_without_a_float32_file_is_refused(folder):
         read_manifest(folder)
 
 
+def test_a_part_without_a_file_of_some_precision_is_run_in_float32():
+    visual = MANIFEST_OF_TEST.parts["visual"]
+    assert [visual.file(precision) for precision in ("int8", FLOAT32, "float16")] == [
+        "visual.int8.onnx", "visual.onnx", "visual.onnx",
+    ]  # fmt: skip
+
+
 def test_a_file_without_a_recorded_hash_is_refused(folder):
     edit(folder, lambda document: document["sha256"].pop("visual.int8.onnx"))
     with pytest.raises(ArtefactError, match=r"no SHA-256 is recorded for .*visual.int8.onnx"):

@@ -16,7 +16,8 @@ from calibration.gate import (
     resample_weights,
     worst_subjects,
 )
-from calibration.replay import Driven, Predictions
+from calibration.replay import Driven
+from corpora.held_out import Predictions
 
 CLASSES, SUBJECTS, EACH = 4, 6, 40
 

@@ -108,7 +108,7 @@ def test_layers_go_back_to_float_worst_first_until_the_gate_holds(
         tries["count"] += 1
         return [figure(held=tries["count"] > needed)]
 
-    def write(fold: object, precision: str, quantized: list[tuple[str, str]]) -> dict[str, float]:
+    def write(fold: object, precision: str, quantized: list[tuple[str, str]], _: object) -> dict[str, float]:
         written.append(quantized)
         for part in ("visual", "audio"):
             shutil.copy(bundle / f"{part}.onnx", fold.target(part, precision))  # type: ignore[attr-defined]

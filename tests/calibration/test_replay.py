@@ -12,10 +12,9 @@ from calibration.replay import (
     drive_subjects,
     join_drives,
     join_predictions,
-    predict_windows,
 )
 from corpora.drives import Drive
-from corpora.held_out import HeldOut, open_held_out
+from corpora.held_out import HeldOut, open_held_out, predict_windows
 
 HAPPY, ANGRY, FEARFUL = (RAVDESS_LABELS.index(label) for label in ("happy", "angry", "fearful"))
 
