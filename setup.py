@@ -22,6 +22,8 @@ TENSORRT = [  # builds engines for desktop GPUs, on machines without one too; a 
     "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",
     "tqdm>=4.66",
 ]
+PYCUDA = ["pycuda>=2024.1"]  # runs engines; compiled on the GPU's machine, with CUDA's headers: not in dev
+OPENVINO = ["openvino>=2024.4; platform_machine == 'x86_64'"]  # edge-run --engine openvino
 MQTT = ["paho-mqtt>=2.1"]
 TRAIN = [
     "matplotlib>=3.8",  # edge-evaluate --figure, edge-calibrate --report
@@ -76,9 +78,11 @@ setup(
         "train": TRAIN,
         "cuda": CUDA,
         "tensorrt": TENSORRT,
+        "pycuda": PYCUDA,
+        "openvino": OPENVINO,
         "cluster": CLUSTER,
         "tensorboard": TENSORBOARD,
-        "dev": DASHBOARD + VIEW + METRICS + MQTT + TRAIN + CUDA + TENSORRT + CLUSTER + TENSORBOARD + TEST,
+        "dev": DASHBOARD + VIEW + METRICS + MQTT + TRAIN + CUDA + TENSORRT + OPENVINO + CLUSTER + TENSORBOARD + TEST,
     },
     entry_points={
         "console_scripts": [

@@ -15,10 +15,10 @@ from bundle.manifest import Manifest, Part
 from export.engines import EngineReport
 from export.int8_weights import weights_in_plan
 from export.layer_log import text_of_types
-from export.parity import FLOAT16_DB, Difference, differences, random_inputs
-from export.run_engine import GpuEngine
 from perception.engine import Tensors
 from perception.onnxrt import OnnxRuntimeEngine
+from perception.parity import FLOAT16_DB, Difference, differences, random_inputs
+from perception.tensorrt import TensorRtEngine
 
 if TYPE_CHECKING:
     from export.onnx_from_checkpoint import Checkpoint
@@ -103,7 +103,7 @@ def compare_engine(
         return proof, []
     precision = next(key for key, file in part.files.items() if file == Path(report.onnx).name)
     expected = _run(folder, part, precision, inputs)
-    return proof, _rows(report.name, f"{precision} -> engine", expected, GpuEngine(trt, plan).run(inputs))
+    return proof, _rows(report.name, f"{precision} -> engine", expected, TensorRtEngine(trt, plan).run(inputs))
 
 
 def noise_inputs(manifest: Manifest) -> dict[str, dict[str, np.ndarray]]:

@@ -7,16 +7,14 @@ The ONNX file says the precision: its types and its Q/DQ pairs are kept where Te
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from bundle.engine_cache import Precision
 from bundle.errors import ArgumentError, ArtefactError
 from export.build_progress import build_progress
 from export.layer_log import convolution_types, layers_from_log, text_of_types
-
-Flavour = Literal["tensorrt", "tensorrt_rtx"]
-Precision = Literal["float32", "float16", "int8"]
+from perception.tensorrt import logger
 
 
 @dataclass(frozen=True)
@@ -51,30 +49,6 @@ class Built:
     seconds: float
 
 
-def load_flavour(flavour: Flavour | None = None) -> Any:
-    """The Python package of a flavour, or of the first that is installed: TensorRT, then TensorRT-RTX.
-
-    Raises
-    ------
-    ArtefactError : it is not installed, or its libraries cannot be loaded.
-    """
-    reasons = []
-    for name in (flavour,) if flavour else ("tensorrt", "tensorrt_rtx"):
-        try:
-            if name == "tensorrt":
-                import tensorrt as trt
-            else:
-                import tensorrt_rtx as trt
-        except (ImportError, OSError) as error:
-            reasons.append(f"{name}: {error}")
-        else:
-            return trt
-    raise ArtefactError(
-        f"no TensorRT can be loaded ({'; '.join(reasons)}). On a Jetson install nvidia-jetpack and make the virtual "
-        "environment with --system-site-packages (docs/jetson.md); on a PC pip install -e '.[tensorrt]'."
-    )
-
-
 def builds_ahead(trt: Any) -> bool:
     """Whether it builds for any GPU, with none in this machine; else it builds for the GPU at hand."""
     return hasattr(trt, "ComputeCapability")
@@ -99,8 +73,8 @@ def build_engine(
     ArtefactError : the file cannot be parsed or has other inputs, the GPU is not among those that can be built for, the
         build fails, or not one convolution of an INT8 file runs in INT8.
     """
-    log = _logger(trt)
-    log.messages.clear()
+    log = logger(trt)
+    log.clear()
     started_s = time.monotonic()
     builder = trt.Builder(log)
     network = _parse(trt, builder, log, onnx)
@@ -124,34 +98,6 @@ def build_engine(
     convolutions = _convolutions(trt, network, log.messages)
     _check_int8(onnx, options.precision, convolutions)
     return Built(bytes(plan), convolutions, times, time.monotonic() - started_s)
-
-
-def can_be_loaded(trt: Any, plan: bytes) -> bool:
-    """Whether the GPU of this machine takes the engine."""
-    return trt.Runtime(_logger(trt)).deserialize_cuda_engine(plan) is not None
-
-
-@cache
-def _logger(trt: Any) -> Any:
-    """One for each flavour: TensorRT keeps the first that it is given."""
-
-    class Logger(trt.ILogger):
-        """Keeps what was said, for the errors and the list of layers."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.messages: list[str] = []
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            self.messages.append(message)
-            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                self.errors.append(message)
-
-        def reason(self) -> str:
-            return self.errors[-1] if self.errors else "it gave no reason"
-
-    return Logger()
 
 
 def _parse(trt: Any, builder: Any, log: Any, onnx: Path) -> Any:

@@ -6,21 +6,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bundle.engine_cache import (
+    FILES,
+    PRECISION_OF_FILE,
+    Cached,
+    EngineKey,
+    Precision,
+    find_engine,
+    store_engine,
+    write_atomically,
+)
 from bundle.errors import ArtefactError
 from bundle.manifest import read_manifest
-from export.engine_cache import Cached, EngineKey, find_engine, store_engine, write_atomically
-from export.engine_from_onnx import BuildOptions, Precision, build_engine, builds_ahead, can_be_loaded
-from export.gpu import compute_capability
+from export.engine_from_onnx import BuildOptions, build_engine, builds_ahead
 from export.layer_log import text_of_types
-
-FILES: Mapping[str, tuple[str, ...]] = {
-    "int8": ("int8-tensorrt", "float16", "float32"),
-    "float16": ("float16", "float32"),
-    "float32": ("float32",),
-}
-"""Files of a part that serve a wanted precision, the best first: what has no lower one stays in a higher."""
-
-PRECISION_OF_FILE: Mapping[str, Precision] = {"int8-tensorrt": "int8", "float16": "float16", "float32": "float32"}
+from perception.gpu import compute_capability
+from perception.tensorrt import load_engine
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,11 @@ def build_engines(
 def _find_engine(trt: Any, key: EngineKey, folder: Path) -> Cached:
     cached = find_engine(key, folder)
     at_hand = key.compute_capability == compute_capability()
-    if cached.plan is not None and at_hand and not can_be_loaded(trt, cached.plan):
-        return Cached(cached.path, None, {}, f"{cached.path} cannot be loaded by the GPU of this machine")
+    if cached.plan is not None and at_hand:
+        try:
+            load_engine(trt, cached.plan)
+        except ArtefactError as error:
+            return Cached(cached.path, None, {}, f"{cached.path}: {error}")
     return cached
 
 

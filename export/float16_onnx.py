@@ -8,8 +8,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from bundle.manifest import Part
-from export.parity import FLOAT16_DB, random_inputs, sqnr_db
 from perception.onnxrt import OnnxRuntimeEngine
+from perception.parity import FLOAT16_DB, random_inputs, sqnr_db
 
 
 def export_float16(folder: Path, name: str, part: Part) -> tuple[Part, float]:

@@ -12,7 +12,7 @@ from bundle.errors import ArgumentError, EdgeEmotionError
 from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
 
 if TYPE_CHECKING:
-    from export.engine_from_onnx import Precision
+    from bundle.engine_cache import Precision
     from export.onnx_from_checkpoint import ExportedPart
 
 LICENCE = "CC BY-NC-SA 4.0 (non-commercial: trained on RAVDESS)"
@@ -165,10 +165,10 @@ def _build_engines(options: argparse.Namespace) -> int:
 
 def _engines(options: argparse.Namespace, sources: list[Any]) -> list[Any]:
     """Build, and say of each engine what it is."""
-    from export.engine_cache import engine_folder
-    from export.engine_from_onnx import load_flavour
+    from bundle.engine_cache import engine_folder
     from export.engines import build_engines, target_capability
-    from export.gpu import compute_capability
+    from perception.gpu import compute_capability
+    from perception.tensorrt import load_flavour
 
     trt = load_flavour(options.flavour)
     capability = target_capability(trt, options.compute_capability, compute_capability())
@@ -209,9 +209,9 @@ def _compare_engines(
     options: argparse.Namespace, parts: Mapping[str, Part], inputs: Mapping[str, Any]
 ) -> tuple[list[Any], list[Any]]:
     from export.compare import compare_engine
-    from export.engine_from_onnx import load_flavour
     from export.engines import sources_of_bundle
-    from export.gpu import compute_capability
+    from perception.gpu import compute_capability
+    from perception.tensorrt import load_flavour
 
     sources = {
         source.path: source for precision in PRECISIONS for source in sources_of_bundle(options.bundle, precision)

@@ -15,12 +15,12 @@ from bundle.errors import ArtefactError
 from bundle.features import AUDIO_MASK, FACE, SPECTROGRAM, VISUAL_MASK, AudioSpec, VideoSpec, WindowSpec
 from bundle.manifest import Manifest, Part
 from export.float16_onnx import export_float16
-from export.parity import FLOAT32_ERROR, differences, random_inputs
 from export.simplify_onnx import count_nodes, simplify_onnx
 from networks.system import NetworkPart, System
 from networks.systems import SYSTEMS, variant_config
 from perception.network import PARTS
 from perception.onnxrt import OnnxRuntimeEngine
+from perception.parity import FLOAT32_ERROR, differences, random_inputs
 
 OPSET = 17
 Specs = tuple[AudioSpec, VideoSpec, WindowSpec]

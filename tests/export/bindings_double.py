@@ -19,6 +19,9 @@ RETURNS = {
     "create_optimization_profile": "IOptimizationProfile",
     "create_timing_cache": "ITimingCache",
     "get_timing_cache": "ITimingCache",
+    "deserialize_cuda_engine": "ICudaEngine",
+    "create_runtime_config": "IRuntimeConfig",
+    "create_execution_context": "IExecutionContext",
 }
 """Class of what a method returns."""
 
@@ -66,7 +69,11 @@ VALUES: dict[str, dict[str, Any]] = {
 
 def tensorrt_double(version: str) -> tuple[Any, list[Any]]:
     """A stand-in for the module `tensorrt` of a version, and the list that its calls are added to."""
-    api = json.loads((FOLDER / f"{version}.json").read_text())
+    return double_of(json.loads((FOLDER / f"{version}.json").read_text()), "tensorrt")
+
+
+def double_of(api: dict[str, Any], name: str) -> tuple[Any, list[Any]]:
+    """The same of any API that `read_bindings` gives."""
     calls: list[Any] = []
 
     def create(name: str) -> Any:
@@ -78,7 +85,7 @@ def tensorrt_double(version: str) -> tuple[Any, list[Any]]:
     if "IProgressMonitor" in api["classes"]:
         bases["IProgressMonitor"] = type("IProgressMonitor", (), {})
     functions = {name: create(name) for name in ("Builder", "OnnxParser", "Runtime")}
-    trt = ModuleType("tensorrt")  # can be a key, as the real one
+    trt = ModuleType(name)  # can be a key, as the real one
     vars(trt).update(__version__=api["version"], **enums, **bases, **functions)
     return trt, calls
 

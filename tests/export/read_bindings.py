@@ -18,9 +18,12 @@ from typing import Any
 CLASSES = (
     "Builder", "IBuilderConfig", "INetworkDefinition", "IOptimizationProfile", "OnnxParser", "ParserError", "ITensor",
     "ILayer", "ITimingCache", "IHostMemory", "ILogger", "IProgressMonitor", "Runtime", "ICudaEngine",
-    "IExecutionContext",
+    "IExecutionContext", "IRuntimeConfig",
 )  # fmt: skip
-ENUMS = "BuilderFlag", "NetworkDefinitionCreationFlag", "ProfilingVerbosity", "MemoryPoolType", "LayerType"
+ENUMS = (
+    "BuilderFlag", "NetworkDefinitionCreationFlag", "ProfilingVerbosity", "MemoryPoolType", "LayerType", "DataType",
+    "CudaGraphStrategy",
+)  # fmt: skip
 NESTED_ENUMS = {"ILogger.Severity": ("ILogger", "Severity"), "TensorIOMode": ("TensorIOMode",)}
 
 SYMBOLS = {
@@ -51,10 +54,8 @@ def read_bindings(package: str) -> dict[str, Any]:
         return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
 
 
-def read_installed() -> dict[str, Any]:
-    """API of the bindings that can be imported."""
-    import tensorrt_bindings as trt  # type: ignore[import-not-found]
-
+def read_installed(trt: Any) -> dict[str, Any]:
+    """API of bindings that are imported."""
     api: dict[str, Any] = {"version": trt.__version__, "classes": {}, "enums": {}}
     for name in CLASSES:
         if hasattr(trt, name):
@@ -64,8 +65,9 @@ def read_installed() -> dict[str, Any]:
     for name, path in {**{name: (name,) for name in ENUMS}, **NESTED_ENUMS}.items():
         value = trt
         for step in path:
-            value = getattr(value, step)
-        api["enums"][name] = {member: int(number) for member, number in value.__members__.items()}
+            value = getattr(value, step, None)
+        if value is not None:
+            api["enums"][name] = {member: int(number) for member, number in value.__members__.items()}
     return api
 
 
@@ -97,4 +99,9 @@ def _write_empty_libraries(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(read_installed() if sys.argv[1] == "--installed" else read_bindings(sys.argv[1]), indent=1))
+    if sys.argv[1] == "--installed":
+        import tensorrt_bindings  # type: ignore[import-not-found]
+
+        print(json.dumps(read_installed(tensorrt_bindings)))
+    else:
+        print(json.dumps(read_bindings(sys.argv[1]), indent=1))

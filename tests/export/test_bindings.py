@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from bundle.errors import ArtefactError
-from export.engine_from_onnx import BuildOptions, build_engine, builds_ahead, can_be_loaded
+from export.engine_from_onnx import BuildOptions, build_engine, builds_ahead
 from export.engines import target_capability
 from tests.export.bindings_double import FOLDER, INPUTS, VERSIONS, tensorrt_double
 from tests.export.read_bindings import read_bindings
@@ -69,13 +69,6 @@ def test_tensorrt_8_is_allowed_the_types_of_the_file(precision, flags, tmp_path)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_engines_are_loaded_by_what_the_version_has(version):
-    trt, calls = tensorrt_double(version)
-    assert can_be_loaded(trt, b"plan")
-    assert arguments(calls, "Runtime.deserialize_cuda_engine") == [(b"plan",)]
-
-
-@pytest.mark.parametrize("version", VERSIONS)
 def test_tensorrt_builds_for_the_gpu_at_hand_alone(version):
     trt, _ = tensorrt_double(version)
     assert not builds_ahead(trt)
@@ -84,18 +77,6 @@ def test_tensorrt_builds_for_the_gpu_at_hand_alone(version):
         target_capability(trt, 87, None)
     with pytest.raises(ArtefactError, match="builds for the GPU at hand, 87; 89 was asked"):
         target_capability(trt, 89, 87)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_running_needs_only_what_the_version_has(version):
-    """Names that export/run_engine.py calls; nothing of it runs without a GPU."""
-    classes = json.loads((FOLDER / f"{version}.json").read_text())["classes"]
-    assert {"create_execution_context", "get_tensor_mode", "get_tensor_name", "num_io_tensors"} <= {
-        *classes["ICudaEngine"]
-    }
-    context = classes["IExecutionContext"]
-    assert {"set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"} <= {*context}
-    assert context["execute_async_v3"] == ["self", "stream_handle"]
 
 
 @pytest.mark.slow

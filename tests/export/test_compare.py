@@ -15,10 +15,10 @@ from bundle.manifest import read_manifest, write_manifest
 from export.clip_inputs import clip_inputs
 from export.compare import Proof, compare_bundle, noise_inputs
 from export.engine_from_onnx import BuildOptions, build_engine
-from export.gpu import compute_capability
 from export.main import main
-from export.parity import SILENT_DB, differences, sqnr_db
-from export.run_engine import GpuEngine
+from perception.gpu import compute_capability
+from perception.parity import SILENT_DB, differences, sqnr_db
+from perception.tensorrt import TensorRtEngine
 from tests.export.conftest import quantize
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def test_inputs_are_the_same_every_time(bundle):
 def test_engines_are_looked_into_where_no_gpu_can_run_them(bundle, tmp_path, monkeypatch, capsys):
     pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX for this platform")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("export.gpu.compute_capability", lambda: None)
+    monkeypatch.setattr("perception.gpu.compute_capability", lambda: None)
     arguments = ["compare", "--bundle", str(bundle), "--engines", "--compute-capability", "89"]
     assert main([*arguments, "--flavour", "tensorrt_rtx", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -145,7 +145,7 @@ def test_an_engine_that_no_gpu_takes_is_explained(onnx_files):
     trt = pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX for this platform")
     path, inputs = onnx_files("fercnn")["head.float32"]
     with pytest.raises(ArtefactError, match="the GPU does not take the engine"):
-        GpuEngine(trt, build_engine(trt, path, BuildOptions(89, "float32"), inputs).plan)
+        TensorRtEngine(trt, build_engine(trt, path, BuildOptions(89, "float32"), inputs).plan)
 
 
 def test_inputs_of_a_clip_are_what_the_parts_see(bundle):

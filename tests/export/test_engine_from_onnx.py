@@ -1,12 +1,10 @@
 """Real engines, built on the CPU by TensorRT-RTX: all systems, all precisions, and what their layers run in."""
 
-import sys
-
 import onnx
 import pytest
 
 from bundle.errors import ArgumentError, ArtefactError
-from export.engine_from_onnx import BuildOptions, build_engine, load_flavour
+from export.engine_from_onnx import BuildOptions, build_engine
 from export.int8_weights import weights_in_plan
 from networks.systems import SYSTEMS
 from perception.onnxrt import OnnxRuntimeEngine
@@ -113,9 +111,3 @@ def test_a_gpu_that_the_flavour_does_not_know_is_refused(trt, onnx_files):
 def test_options_below_one_are_rejected(option):
     with pytest.raises(ArgumentError, match=f"{option} is 0; expected 1 or more"):
         BuildOptions(89, "float32", **{option: 0})
-
-
-def test_a_flavour_that_is_not_installed_is_explained(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(ArtefactError, match=r"no TensorRT can be loaded \(tensorrt: .*docs/jetson\.md"):
-        load_flavour("tensorrt")

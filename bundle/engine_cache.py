@@ -5,9 +5,21 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Precision = Literal["float32", "float16", "int8"]
+
+FILES: Mapping[Precision, tuple[str, ...]] = {
+    "int8": ("int8-tensorrt", "float16", "float32"),
+    "float16": ("float16", "float32"),
+    "float32": ("float32",),
+}
+"""Files of a part that serve a wanted precision, the best first: what has no lower one stays in a higher."""
+
+PRECISION_OF_FILE: Mapping[str, Precision] = {"int8-tensorrt": "int8", "float16": "float16", "float32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,15 @@ def find_engine(key: EngineKey, folder: Path) -> Cached:
     if found != sha256:
         return Cached(path, None, {}, f"{path} is corrupt: SHA-256 {found[:16]}..., expected {sha256[:16]}...")
     return Cached(path, plan, record)
+
+
+def engines_of(onnx_sha256: str, folder: Path) -> list[EngineKey]:
+    """Keys of all engines that were built from one ONNX file, as their records say."""
+    keys = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            keys.append(EngineKey(**json.loads(path.read_bytes())["key"]))
+    return [key for key in keys if key.onnx_sha256 == onnx_sha256]
 
 
 def store_engine(key: EngineKey, folder: Path, plan: bytes, details: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.engine_cache import EngineKey, engine_folder, find_engine, store_engine, write_atomically
+from bundle.engine_cache import EngineKey, engine_folder, find_engine, store_engine, write_atomically
 
 KEY = EngineKey("ab" * 32, "tensorrt_rtx", "1.7.1.116", 89, "int8", 8)
 PLAN = bytes(range(256)) * 4

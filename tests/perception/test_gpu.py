@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from export.gpu import compute_capability
+from perception.gpu import compute_capability
 
 DRIVER = """
 int cuInit(unsigned flags) {{ return {init}; }}
