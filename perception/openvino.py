@@ -1,0 +1,46 @@
+"""OpenVINO on the CPU, for car PCs with an Intel or AMD processor."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bundle.errors import ArtefactError
+from perception.engine import Tensors
+
+
+class OpenVinoEngine:
+    """Runs an ONNX file, in float32 where the file is.
+
+    One thread, tied to no core: others have work on each.
+
+    Raises
+    ------
+    ArtefactError : OpenVINO is not installed, or the file is no ONNX model that it can run.
+    """
+
+    name = "openvino-cpu"
+
+    def __init__(self, path: str | Path) -> None:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # importing openvino would call home by it
+        try:
+            import openvino
+        except ImportError as error:
+            raise ArtefactError(f"OpenVINO cannot be loaded ({error}); pip install -e '.[openvino]'") from error
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",  # else some processors compute float32 in bfloat16
+            "INFERENCE_NUM_THREADS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            self._request = openvino.Core().compile_model(os.fspath(path), "CPU", options).create_infer_request()
+        except RuntimeError as error:
+            raise ArtefactError(
+                f"{path} cannot be run by OpenVINO: {error}. Expected an ONNX model; export it again with edge-export."
+            ) from error
+
+    def run(self, inputs: Tensors) -> Tensors:
+        outputs = self._request.infer(dict(inputs))
+        return {output.get_any_name(): np.array(value) for output, value in outputs.items()}
