@@ -136,6 +136,11 @@ class Int8Rung:
     def add(self, engine: ResilientEngine, int8: Engine) -> None:
         self._engines.append((engine, engine.engine, int8))
 
+    @property
+    def can_help(self) -> bool:
+        """Whether there is any: not where a GPU runs the encoders."""
+        return bool(self._engines)
+
     def keep(self, given_up: bool) -> None:
         """Change over where what is given up has changed."""
         if given_up != self._given_up:

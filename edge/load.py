@@ -47,6 +47,10 @@ class LoadLadder:
         """Whether this is given up now."""
         return load in self._rungs[: self._rung + 1]
 
+    def leave_out(self, load: Load) -> None:
+        """Take a rung away, before the first update: it would give nothing."""
+        self._rungs = [rung for rung in self._rungs if rung != load]
+
     def update(self, busy: float, now_ns: int) -> Load:
         """The rung after one more update; `busy` is its work by the time that it had."""
         if self._since_ns is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
 from edge.broker import Broker
+from edge.engines import KINDS
 
 CAMERA, MICROPHONE = "0", "default"
 """Unless others are named."""
@@ -31,6 +32,7 @@ class Options:
     """What the user asked for; fields as the command line names them."""
 
     bundle: Path
+    engine: str
     precision: str | None
     allow_ungated: bool
     clip: Path | None
@@ -69,6 +71,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--version", action="version", version=f"edge-emotion {_version()}")
     parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
+    parser.add_argument(
+        "--engine", choices=("auto", *KINDS), default="auto",
+        help="what runs the networks (default: TensorRT, TensorRT-RTX or ONNX Runtime, the first that can be had)",
+    )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("float32", "int8"),
         help="of the encoders (default: int8 if the bundle's INT8 files passed its accuracy gate)",
@@ -150,6 +156,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     return Options(
         bundle=given.bundle,
+        engine=given.engine,
         precision=given.precision,
         allow_ungated=given.allow_ungated,
         clip=given.clip,

@@ -68,7 +68,7 @@ def _run(options: Options) -> None:
                     break
         finally:
             publishers.close()  # a text screen would be drawn over the summary
-            if summary.count:
+            if summary.count and session.engine != "loading":  # else nothing was perceived
                 step_s = session.manifest.window.step_s
                 print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
     session.raise_failed_check()

@@ -1,6 +1,5 @@
 """One run of edge-run: from a clip, a recording or the devices to estimates, by the clock that each of them has."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from bundle.errors import EngineError, InputError
 from bundle.features import NS_PER_S
-from bundle.manifest import INT8_ONNXRUNTIME, Manifest, choose_precision, manifest_sha256
+from bundle.manifest import Manifest, manifest_sha256
 from edge.clock import now_ns
+from edge.engines import Engines
 from edge.live import Devices, Int8Rung, Pace, open_devices, rungs
 from edge.load import LoadLadder
 from edge.message import Dropped, Health, Message
@@ -27,9 +27,7 @@ from perception.clip import decode_clip, probe_clip
 from perception.engine import Engine
 from perception.mount import CameraMount
 from perception.network import embedding_sizes, network_from_engines
-from perception.onnxrt import OnnxRuntimeEngine
 from perception.pipeline import Perception, empty_window
-from perception.resilient import ResilientEngine
 from perception.tap import Tap
 
 if TYPE_CHECKING:
@@ -52,11 +50,10 @@ class Session:
         self.dropped: Callable[[], Dropped] = Dropped
         self.health: Callable[[], Health] = self._well
         self.tap: Tap | None = None
-        self._precision = choose_precision(
-            manifest, options.precision, INT8_ONNXRUNTIME, allow_ungated=options.allow_ungated
+        self._engines = Engines(
+            options.bundle, manifest, options.engine, options.precision, allow_ungated=options.allow_ungated
         )
-        self._engine_name = "loading"
-        self._engines: list[ResilientEngine] = []
+        self._loading = True
         self._int8: Int8Rung | None = None
         self._chaos: Chaos | None = None
         self._service = Service()
@@ -84,8 +81,9 @@ class Session:
     @property
     def engine(self) -> str:
         """On what the networks run, and which of them fail."""
-        failed = "".join(f", {engine.part} fails" for engine in self._engines if not engine.works)
-        return self._engine_name + failed
+        if self._loading:
+            return "loading"
+        return self._engines.name + "".join(f", {part} fails" for part in self._engines.failing)
 
     def published(self, message: Message) -> None:
         """Tell the service manager, record the message, and compare it to the recorded one in a replay."""
@@ -167,13 +165,12 @@ class Session:
             if perception is None:
                 start_ns = entry.observation.captured_ns
                 perception = self._open_perception(start_ns)
-                opened_engine = self._engine_name
             elapsed_ns = entry.observation.captured_ns - start_ns
             if self._is_over(elapsed_ns):
                 return
             if self.options.realtime:
                 stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
-            self._engine_name = "loading" if entry.message["engine"] == "loading" else opened_engine
+            self._loading = entry.message["engine"] == "loading"
             self.clock_ns = lambda _, entry=entry: entry.emitted_ns  # type: ignore[misc]
             self.dropped, self.health = lambda entry=entry: entry.dropped, lambda entry=entry: entry.health  # type: ignore[misc]
             observation = perception.observe(elapsed_ns // self.manifest.window.step_ns) if anew else entry.observation
@@ -188,11 +185,18 @@ class Session:
         devices = self._open_devices(wake, stack)
         self._open_recorder(back_pressure=False)
         start_ns = now_ns()
-        ladder = LoadLadder(rungs(self.manifest, self._precision, both=self._camera and self._microphone))
+        ladder = LoadLadder(rungs(self.manifest, self._engines.precision, both=self._camera and self._microphone))
         pace = Pace(start_ns, self.manifest.window.step_ns, ladder)
         self._int8 = Int8Rung() if ladder.has("int8") else None
         self.health, self.dropped = lambda: devices.health(pace.load), lambda: devices.dropped(pace.left_out)
-        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_perception, start_ns)
+
+        def load() -> Perception:
+            perception = self._open_perception(start_ns)
+            if self._int8 and not self._int8.can_help:
+                ladder.leave_out("int8")
+            return perception
+
+        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(load)
         while not stop.is_set() and not self._is_over(pace.elapsed_ns):
             wake.wait(pace.wait_s())
             wake.clear()
@@ -327,23 +331,18 @@ class Session:
 
             detect = MediaPipeFaceDetector(options.roi).detect
         network = network_from_engines(self.manifest, {part: self._open_engine(part) for part in self.manifest.parts})
-        self._engine_name = network.engine_name + (" int8" if self._precision == INT8_ONNXRUNTIME else "")
+        self._engines.report()
+        self._loading = False
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         return Perception(
             network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
         )
 
     def _open_engine(self, part: str) -> Engine:
-        """ONNX Runtime, and after a failure a new session of it; its INT8 file too, if that can be a rung."""
-        described = self.manifest.parts[part]
-
-        def open_file(file: str) -> Engine:
-            engine = OnnxRuntimeEngine(self.options.bundle / file)
-            return self._chaos.engine(engine) if self._chaos and part == "visual" else engine
-
-        openers = [lambda: open_file(described.file(self._precision))] * 2
-        engine = ResilientEngine(part, openers, lambda text: print(f"edge-run: {text}", file=sys.stderr))
-        self._engines.append(engine)
-        if self._int8 and INT8_ONNXRUNTIME in described.files:
-            self._int8.add(engine, open_file(described.file(INT8_ONNXRUNTIME)))
+        """With its INT8 stand-in, if that can be a rung."""
+        disturb = self._chaos.engine if self._chaos and part == "visual" else None
+        engine = self._engines.open(part, disturb)
+        int8 = self._engines.open_int8(part) if self._int8 else None
+        if self._int8 and int8:
+            self._int8.add(engine, int8)
         return engine
