@@ -94,7 +94,7 @@ class Engines:
             try:
                 engine = self._trusted(kind, part)
             except Exception as error:  # engines share no base class of errors
-                reason = " ".join(str(error).split())  # some write paragraphs
+                reason = " ".join(str(error).split()).rstrip(".")  # some write paragraphs
                 self._refused.setdefault((kind, reason), []).append(part)
             else:
                 self._kinds[part] = kind

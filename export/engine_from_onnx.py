@@ -74,7 +74,7 @@ def build_engine(
         build fails, or not one convolution of an INT8 file runs in INT8.
     """
     log = logger(trt)
-    log.clear()
+    log.clear(keep_all=True)
     started_s = time.monotonic()
     builder = trt.Builder(log)
     network = _parse(trt, builder, log, onnx)

@@ -1,6 +1,7 @@
 """TensorRT and TensorRT-RTX: engines that were built ahead, run on PyCUDA's memory and stream."""
 
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,19 +154,22 @@ def logger(trt: Any) -> Any:
     """One for each flavour: TensorRT keeps the first that it is given."""
 
     class Logger(trt.ILogger):
-        """Keeps what was said, for the errors and the list of layers."""
+        """Keeps the newest errors, and all that is said during a build, which lists the layers."""
 
         def __init__(self) -> None:
             super().__init__()
             self.messages: list[str] = []
-            self.errors: list[str] = []
+            self.errors: deque[str] = deque(maxlen=8)
+            self._keeps_all = False
 
         def log(self, severity: Any, message: str) -> None:
-            self.messages.append(message)
+            if self._keeps_all:
+                self.messages.append(message)
             if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
                 self.errors.append(message)
 
-        def clear(self) -> None:
+        def clear(self, *, keep_all: bool = False) -> None:
+            self._keeps_all = keep_all
             self.messages.clear()
             self.errors.clear()
 

@@ -16,7 +16,7 @@ from bundle.errors import ArgumentError, ArtefactError, EngineError
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest
 from perception.engine import Tensors
 from perception.gpu import compute_capability
-from perception.tensorrt import TensorRtEngine, load_engine, load_flavour
+from perception.tensorrt import TensorRtEngine, load_engine, load_flavour, logger
 from tests.export.bindings_double import VALUES, VERSIONS, double_of, tensorrt_double
 from tests.export.read_bindings import read_installed
 from tests.perception.pycuda_double import PyCuda, installed, memory
@@ -202,6 +202,15 @@ def test_tensors_of_other_types_are_refused(
     trt, _ = tensorrt_double(VERSIONS[0])
     with pytest.raises(ArtefactError, match="expected float32"):
         TensorRtEngine(trt, b"plan")
+
+
+def test_log_does_not_grow_while_engines_run(trt: tuple[Any, list[Any]]) -> None:
+    log, severity = logger(trt[0]), trt[0].ILogger.Severity
+    log.clear()
+    for number in range(1000):
+        log.log(severity.WARNING, "slow stream")
+        log.log(severity.ERROR, f"failed {number}")
+    assert (len(log.messages), len(log.errors), log.reason()) == (0, 8, "failed 999")
 
 
 def test_missing_pycuda_is_explained(computation: Computation, monkeypatch: pytest.MonkeyPatch) -> None:
