@@ -12,9 +12,10 @@ from kernels.butterflies import fourier16, power, split, turned
 from kernels.fft import BINS, IMAGINARY, PASS_1, SPLIT
 from kernels.simd import JIT_OPTIONS, LANES, splat, veven, vload, vodd, vreverse, vstore, vtranspose16
 
-# Where each part begins in the work area; the imaginary parts follow _PART later.
+# Where each part begins in the work area, the frame before and after it is transposed and what becomes of it; the
+# imaginary parts follow _PART later.
 _PART = BINS + LANES  # Z[256] = Z[0] is there too: bin 0 is mirrored to it
-_TURNED, _TRANSPOSED = 0, 2 * _PART
+_FRAME, _TURNED = 0, 2 * _PART
 POWERS = 4 * _PART
 """Where |X[k]|^2 is, bin after bin."""
 
@@ -33,45 +34,32 @@ def power_of_frame(signal, start, offset, tables, work):
     tables : of `kernels.fft.transform_tables`.
     work : float32 [shape=(FRAME_WORK_SIZE,)], overwritten: what is at POWERS and FIRST_BINS.
     """
-    _store_rows(work, _TURNED, fourier16(_windowed_rows(signal, start, splat(offset), tables)))
+    for row in range(LANES):
+        _window_row(signal, start, splat(offset), tables, work, row)
+    _transform_columns(work, _FRAME, _TURNED)
     for row in range(LANES):
         _turn_row(work, row, tables)
     for part in (0, _PART):
-        vtranspose16(work, _TURNED + part, LANES, work, _TRANSPOSED + part, LANES, np.float32(0))
-    _store_rows(work, _TURNED, fourier16(_rows(work, _TRANSPOSED)))
+        vtranspose16(work, _TURNED + part, LANES, work, _FRAME + part, LANES, np.float32(0))
+    _transform_columns(work, _FRAME, _TURNED)
     work[_TURNED + BINS], work[_TURNED + _PART + BINS] = work[_TURNED], work[_TURNED + _PART]
     for row in range(LANES):
         _split_row(work, row, tables)
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
-def _windowed_rows(signal, start, offset, tables):
-    return (
-        _windowed_row(signal, start, offset, tables, 0),
-        _windowed_row(signal, start, offset, tables, 32),
-        _windowed_row(signal, start, offset, tables, 64),
-        _windowed_row(signal, start, offset, tables, 96),
-        _windowed_row(signal, start, offset, tables, 128),
-        _windowed_row(signal, start, offset, tables, 160),
-        _windowed_row(signal, start, offset, tables, 192),
-        _windowed_row(signal, start, offset, tables, 224),
-        _windowed_row(signal, start, offset, tables, 256),
-        _windowed_row(signal, start, offset, tables, 288),
-        _windowed_row(signal, start, offset, tables, 320),
-        _windowed_row(signal, start, offset, tables, 352),
-        _windowed_row(signal, start, offset, tables, 384),
-        _windowed_row(signal, start, offset, tables, 416),
-        _windowed_row(signal, start, offset, tables, 448),
-        _windowed_row(signal, start, offset, tables, 480),
-    )
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _windowed_row(signal, start, offset, tables, sample):
-    """Windowed samples `sample` .. sample + 31, as 16 complex numbers."""
+def _window_row(signal, start, offset, tables, work, row):
+    """32 windowed samples, as 16 complex numbers."""
+    sample = 2 * LANES * row
     first = (vload(signal, start + sample) - offset) * vload(tables, sample)
     second = (vload(signal, start + sample + LANES) - offset) * vload(tables, sample + LANES)
-    return veven(first, second), vodd(first, second)
+    _store_row(work, _FRAME + row * LANES, (veven(first, second), vodd(first, second)))
+
+
+@njit(**JIT_OPTIONS)
+def _transform_columns(work, source, target):
+    """Not inlined: it takes a second to compile."""
+    _store_rows(work, target, fourier16(_rows(work, source)))
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
