@@ -88,17 +88,23 @@ def _examine(options: argparse.Namespace) -> Iterator[Finding]:
     if not options.no_camera:
         yield from findings_of("camera", lambda: check_camera(options.camera), DEVICE_LIMIT_S)
     if not options.no_microphone:
-        yield from findings_of("microphone", lambda: check_microphone(options.microphone, _show_level), DEVICE_LIMIT_S)
+        heard = findings_of("microphone", lambda: check_microphone(options.microphone, _show_level), DEVICE_LIMIT_S)
+        _draw("")
+        yield from heard
     yield from findings_of("bundle", lambda: check_bundle(options.bundle))
 
 
 def _show_level(dbfs: float) -> None:
-    """A meter, drawn over itself, for whoever looks on."""
+    """A meter, drawn over itself."""
+    filled = round(METER_WIDTH * max(0.0, 1 - dbfs / METER_FLOOR_DBFS))
+    head = f"{'':{STATUS_WIDTH}}{'microphone':{NAME_WIDTH}}"
+    _draw(f"{head}[{'#' * filled:{METER_WIDTH}}] {dbfs:4.0f} dBFS")
+
+
+def _draw(line: str) -> None:
+    """A line that the next one overwrites, for whoever looks on."""
     if sys.stderr is not None and sys.stderr.isatty():
-        filled = round(METER_WIDTH * max(0.0, 1 - dbfs / METER_FLOOR_DBFS))
-        head = f"{'':{STATUS_WIDTH}}{'microphone':{NAME_WIDTH}}"
-        sys.stderr.write(f"\r{head}[{'#' * filled:{METER_WIDTH}}] {dbfs:4.0f} dBFS \r")
-        sys.stderr.flush()
+        print(f"\r\033[K{line}", end="\r", file=sys.stderr, flush=True)
 
 
 def _text(finding: Finding) -> str:

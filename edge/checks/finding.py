@@ -62,7 +62,8 @@ def finding_from_error(name: str, error: Exception) -> Finding:
         received, remedy = (re.split(r"; (?=expected)|\. ", text, maxsplit=1) + [REPORT])[:2]
         return Finding(name, "failure", received, remedy)
     if isinstance(error, ModuleNotFoundError):
-        return Finding(name, "failure", f"the Python package {error.name} is not installed", INSTALL)
+        package = str(error.name).partition(".")[0]
+        return Finding(name, "failure", f"the Python package {package} is not installed", INSTALL)
     for library, package in PACKAGE_OF_LIBRARY.items():
         if isinstance(error, ImportError) and library in text:
             return Finding(name, "failure", f"the library {library} is missing", f"sudo apt-get install {package}")

@@ -43,9 +43,7 @@ def check_tensorrt() -> Iterator[Finding]:
     for flavour in present:
         status, answer = _answer(sys.executable, "-c", f"import {flavour}; print({flavour}.__version__)")
         if status:
-            mend = (
-                "pip install --force-reinstall 'edge-emotion[tensorrt]'; Jetson: sudo apt install nvidia-jetpack"
-            )
+            mend = "pip install --force-reinstall 'edge-emotion[tensorrt]'; Jetson: sudo apt install nvidia-jetpack"
             yield Finding("tensorrt", "warning", f"{flavour} is there and cannot be imported: {answer}", mend)
         else:
             yield Finding("tensorrt", "ok", f"{flavour} {answer}")

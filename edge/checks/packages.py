@@ -4,7 +4,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distributions, metadata, version
+from importlib.metadata import PackageNotFoundError, distributions, metadata, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +76,7 @@ def requirements(extra: str = "") -> list["Requirement"]:
     """What the project needs on this machine, or what one of its extras adds to that."""
     from packaging.requirements import Requirement
 
-    every = map(Requirement, metadata(PROJECT).get_all("Requires-Dist") or [])
+    every = map(Requirement, requires(PROJECT) or [])
     return [
         requirement
         for requirement in every
