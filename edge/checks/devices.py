@@ -113,7 +113,7 @@ def check_microphone(device: str, meter: Callable[[float], None]) -> Iterator[Fi
     """Rate and level; `meter` is shown the level in dBFS while it listens."""
     import numpy as np
 
-    from edge.level import dbfs_from_samples
+    from edge.level import SILENCE_DBFS, dbfs_from_samples
     from edge.sources.microphone import Microphone
 
     blocks: list[np.ndarray] = []
@@ -125,8 +125,8 @@ def check_microphone(device: str, meter: Callable[[float], None]) -> Iterator[Fi
                 blocks.append(np.concatenate([chunk.samples for chunk in chunks]))
                 meter(dbfs_from_samples(blocks[-1]))
         health, rate_hz = microphone.health, microphone.rate_hz
-    samples = np.concatenate(blocks)
-    level, loudest = dbfs_from_samples(samples), max(map(dbfs_from_samples, blocks))
+    samples = np.concatenate([np.empty(0, np.int16), *blocks])
+    level, loudest = dbfs_from_samples(samples), max(map(dbfs_from_samples, blocks), default=SILENCE_DBFS)
     text = f"{rate_hz} Hz, {level:.0f} dBFS, {loudest:.0f} at its loudest"
     if health == "silent":
         yield Finding("microphone", "warning", f"{rate_hz} Hz, digital silence: it is muted, or broken", UNMUTE)

@@ -1,9 +1,11 @@
 """What a check finds; and a check that breaks, or hangs, as a finding."""
 
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from bundle.errors import EdgeEmotionError
@@ -18,7 +20,15 @@ PACKAGE_OF_LIBRARY = {
 }
 """Debian's, by the library that an import misses."""
 
-INSTALL = "pip install -e .  (in the project's folder)"
+ROOT = Path(__file__).parents[2]
+"""Where our packages lie: the project's folder, or where pip put them."""
+
+PIP = f"{sys.executable} -m pip"
+"""Another `pip` may be first in the path, which would mend another Python."""
+
+INSTALL = (
+    f"{PIP} install -e {ROOT}" if (ROOT / "setup.py").is_file() else f"{PIP} install --force-reinstall edge-emotion"
+)
 REPORT = "Send what edge-doctor --report FILE writes."
 
 

@@ -8,11 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bundle.folders import engine_folder
-from edge.checks.finding import Finding
+from edge.checks.finding import PIP, Finding
 
 TEGRA_RELEASE, TEGRA_MODEL = Path("/etc/nv_tegra_release"), Path("/proc/device-tree/model")
 
-FLAVOURS = "tensorrt", "tensorrt_rtx"
+WHEELS = "tensorrt-rtx-cu13 tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs"
+
+FLAVOURS = {
+    "tensorrt": "sudo apt install --reinstall nvidia-jetpack  (on a PC: see NVIDIA's installation guide)",
+    "tensorrt_rtx": f"{PIP} uninstall -y {WHEELS} && {PIP} install 'edge-emotion[tensorrt]'",
+}
+"""What mends one that is there and cannot be imported."""
 
 QUERY = "name,driver_version,memory.total,compute_cap"
 
@@ -43,15 +49,16 @@ def check_tensorrt() -> Iterator[Finding]:
     for flavour in present:
         status, answer = _answer(sys.executable, "-c", f"import {flavour}; print({flavour}.__version__)")
         if status:
-            mend = "pip install --force-reinstall 'edge-emotion[tensorrt]'; Jetson: sudo apt install nvidia-jetpack"
-            yield Finding("tensorrt", "warning", f"{flavour} is there and cannot be imported: {answer}", mend)
+            yield Finding(
+                "tensorrt", "warning", f"{flavour} is there and cannot be imported: {answer}", FLAVOURS[flavour]
+            )
         else:
             yield Finding("tensorrt", "ok", f"{flavour} {answer}")
     if not present and TEGRA_RELEASE.is_file():
         mend = "sudo apt install nvidia-jetpack, then python3 -m venv --system-site-packages .venv (docs/jetson.md)"
         yield Finding("tensorrt", "warning", "JetPack's TensorRT is not seen by this Python", mend)
     elif not present:
-        text = "not there; needed to build engines for an NVIDIA GPU: pip install 'edge-emotion[tensorrt]'"
+        text = f"not there; needed to build engines for an NVIDIA GPU: {PIP} install 'edge-emotion[tensorrt]'"
         yield Finding("tensorrt", "ok", text)
 
 
@@ -66,10 +73,10 @@ def check_engines() -> Iterator[Finding]:
     kinds = ", ".join(sorted({"-".join(engine.name.split("-")[:3]) for engine in engines}))
     unrecorded = [engine.name for engine in engines if not engine.with_suffix(".json").is_file()]
     if unrecorded:
-        text = f"{', '.join(unrecorded)} in {folder} has no record of what it is"
+        text = f"no record of what it is lies beside {', '.join(unrecorded)} in {folder}"
         yield Finding("engine cache", "warning", text, "edge-export engine --rebuild")
     else:
-        yield Finding("engine cache", "ok", f"{len(engines)} engines, {megabytes:.1f} MB, in {folder}: {kinds}")
+        yield Finding("engine cache", "ok", f"{megabytes:.1f} MB in {folder}: {kinds}")
 
 
 def _answer(*command: str) -> tuple[int, str]:

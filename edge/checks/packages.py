@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.checks.finding import INSTALL, Finding
+from edge.checks.finding import INSTALL, PIP, ROOT, Finding
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -21,9 +21,6 @@ OURS = (
     "bundle", "kernels", "perception", "edge", "corpora", "networks", "training", "calibration", "export", "benchmarks",
 )  # fmt: skip
 """Import names that others use as well."""
-
-ROOT = Path(__file__).parents[2]
-"""Where our packages lie."""
 
 APART = "python3 -m venv .venv && .venv/bin/pip install -e ."
 """A virtual environment of the project's own, made in its folder."""
@@ -66,7 +63,7 @@ def check_packages() -> Iterator[Finding]:
     absent = [extra for extra in SERVES if extra in extras and any(map(_fault, requirements(extra)))]
     if absent:
         told = ", ".join(f"{extra} (needed for {SERVES[extra]})" for extra in absent)
-        text = f"not there: {told}: pip install 'edge-emotion[{','.join(absent)}]'"
+        text = f"not there: {told}: {PIP} install 'edge-emotion[{','.join(absent)}]'"
         yield Finding("extras", "ok", text)
     else:
         yield Finding("extras", "ok", "all that programs can use besides is there")
@@ -87,7 +84,7 @@ def requirements(extra: str = "") -> list["Requirement"]:
 def _fault(requirement: "Requirement") -> tuple[str, str] | None:
     """What is wrong with an installed package, and the command that mends it."""
     wanted = f"{requirement.name}{requirement.specifier}"
-    mend = f"pip install '{wanted}'"
+    mend = f"{PIP} install '{wanted}'"
     try:
         found = version(requirement.name)
     except PackageNotFoundError:
@@ -110,7 +107,7 @@ def _rival_opencvs(distributions_of_cv2: list[str]) -> Iterator[Finding]:
     if len(distributions_of_cv2) > 1:
         kept = "opencv-contrib-python"  # it holds all of the others, and MediaPipe needs it
         text = f"{' and '.join(distributions_of_cv2)} bring the same cv2, and overwrite each other's files"
-        mend = f"pip uninstall -y {' '.join(distributions_of_cv2)} && pip install {kept}"
+        mend = f"{PIP} uninstall -y {' '.join(distributions_of_cv2)} && {PIP} install {kept}"
         yield Finding("clashes", "warning", text, mend)
 
 
@@ -120,11 +117,11 @@ def _stranger(name: str, foreign: list[str]) -> Iterator[Finding]:
     places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin or "?"])] if spec else []
     if ROOT / name not in places:
         found = f"another one, {', '.join(map(str, places))}" if places else "missing"
-        mend = f"pip uninstall {' '.join(foreign)}" if foreign else APART
+        mend = f"{PIP} uninstall {' '.join(foreign)}" if foreign else APART
         yield Finding("clashes", "failure", f"the package {name} is {found}; expected {ROOT / name}", mend)
     elif foreign:
         text = f"{' and '.join(foreign)} brings a package {name} too, which hides ours or is hidden by it"
-        yield Finding("clashes", "failure", text, f"pip uninstall {' '.join(foreign)}, or apart: {APART}")
+        yield Finding("clashes", "failure", text, f"{PIP} uninstall {' '.join(foreign)}, or apart: {APART}")
 
 
 def _providers() -> dict[str, set[str]]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edge.checks.finding import Finding
-from edge.checks.packages import PROJECT, ROOT, SERVES, requirements
+from edge.checks.finding import ROOT, Finding
+from edge.checks.packages import PROJECT, SERVES, requirements
 
 HOLDS = (
     "It holds versions, this machine's kind, and what edge-doctor found. It holds no image, no sound, no name of a "
