@@ -11,12 +11,20 @@ from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
 from edge.broker import Broker
 from edge.config import OptionParser
+from edge.fleet import SAFETY_STATES, approved_states
 
 CAMERA, MICROPHONE = "0", "default"
 """Unless others are named."""
 
 ON_OR_OFF = argparse.BooleanOptionalAction
 """So that the command line can switch off what a file switches on."""
+
+WITHHELD_BY_FLEET = {
+    "dashboard": "shows the driver and the probability of every emotion",
+    "view": "shows the probability of every emotion",
+    "record": "holds every state and what it was inferred from",
+    "replay": "was recorded without the profile and holds every state",
+}
 
 EPILOG = """\
 examples:
@@ -60,6 +68,9 @@ class Options:
     mqtt: Broker | None
     mqtt_password_file: Path | None
     mqtt_ca: Path | None
+    profile: str | None
+    approved_states: tuple[str, ...]
+    audit: Path | None
     list_devices: bool
 
 
@@ -71,7 +82,7 @@ def option_parser() -> OptionParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"edge-emotion {_version()}")
+    parser.add_argument("--version", action="version", version=f"edge-emotion {own_version()}")
     parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
     parser.add_argument("--config", type=Path, metavar="FILE", help="options from a TOML file; the command line wins")
     parser.add_argument("--print-config", action="store_true", help="print all options as such a file, and stop")
@@ -97,6 +108,14 @@ def option_parser() -> OptionParser:
     mqtt.add_argument("--mqtt", type=Broker.parse, metavar="URL", help="mqtt[s]://[USER@]HOST[:PORT]/TOPIC")
     mqtt.add_argument("--mqtt-password-file", type=Path, metavar="FILE", help="its first line is the password")
     mqtt.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authorities to trust (default: the system's)")
+
+    work = parser.add_argument_group("a driver at work (docs/privacy-and-law.md)")
+    work.add_argument("--profile", choices=("fleet",), help="let nothing out but approved safety states")
+    work.add_argument(
+        "--approved-states", type=approved_states, metavar="STATE,...",
+        help=f"the states that whoever operates the cars approves, among {', '.join(SAFETY_STATES)}",
+    )  # fmt: skip
+    work.add_argument("--audit", type=Path, metavar="FILE", help="add a line to FILE at the start and at the end")
 
     clip = parser.add_argument_group("a recording instead of devices")
     which = clip.add_mutually_exclusive_group()
@@ -161,6 +180,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--mqtt-ca goes with --mqtt mqtts://...; mqtt:// asks for no certificate")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
+    _check_profile(parser, given)
     if given.print_config:
         print(parser.toml_from(given), end="")
         parser.exit()
@@ -190,8 +210,28 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         mqtt=given.mqtt,
         mqtt_password_file=given.mqtt_password_file,
         mqtt_ca=given.mqtt_ca,
+        profile=given.profile,
+        approved_states=given.approved_states or (),
+        audit=given.audit,
         list_devices=given.list_devices,
     )
+
+
+def _check_profile(parser: OptionParser, given: argparse.Namespace) -> None:
+    if given.profile is None:
+        if given.approved_states or given.audit:
+            parser.error("--approved-states and --audit go with --profile fleet; without it all states are let out")
+        return
+    for name, shows in WITHHELD_BY_FLEET.items():
+        if getattr(given, name):
+            parser.error(f"--{name} does not go with --profile fleet: it {shows}; drop one of them")
+    if not given.approved_states:
+        parser.error(
+            f"--profile fleet needs --approved-states, one or more of {', '.join(SAFETY_STATES)}: "
+            "who operates the cars approves each, as nobody else can judge whether it is lawful there"
+        )
+    if not given.audit:
+        parser.error("--profile fleet needs --audit FILE, so that it can be told later what was let out")
 
 
 def _positive(text: str) -> float:
@@ -210,7 +250,8 @@ def _region(text: str) -> tuple[float, float, float, float]:
     raise argparse.ArgumentTypeError(f"{text}: expected X0,Y0,X1,Y1 with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
 
 
-def _version() -> str:
+def own_version() -> str:
+    """Of this package, as it is installed."""
     try:
         return version("edge-emotion")
     except PackageNotFoundError:

@@ -15,6 +15,8 @@ Car = Callable[[str], Path]
 
 EXAMPLE = ROOT / "packaging" / "car.toml"
 
+FLEET = ["--profile", "fleet", "--approved-states", "startled,agitated", "--audit", "/audit.jsonl"]
+
 EVERYTHING = """\
 bundle = "bundle"
 precision = "int8"
@@ -152,6 +154,9 @@ class TestRefusal:
             ("realtime = true", "--realtime goes with --clip or --replay"),
             ('camera = "2', "Illegal character"),
             ("roi = [", "Invalid value"),
+            ('approved-states = ["calm"]', "--approved-states: calm: expected one or more of agitated, startled"),
+            ("approved-states = []", "expected one or more of agitated, startled"),
+            ('profile = "fleet"', "--profile fleet needs --approved-states"),
             ("camera = 3", "Cannot overwrite a value"),
         ],
     )
@@ -195,11 +200,11 @@ class TestPrintConfig:
         (elsewhere / "copy.toml").write_text(text, encoding="utf-8")
         assert parsed(elsewhere / "copy.toml") == expected
         plain = parse_options([])
-        assert {f.name for f in fields(Options) if getattr(expected, f.name) == getattr(plain, f.name)} == {
-            "clip", "replay", "realtime", "list_devices",  # do not go with the rest
-        }  # fmt: skip
+        do_not_go_with_the_rest = {"clip", "replay", "realtime", "list_devices", "profile", "approved_states", "audit"}
+        same = {field.name for field in fields(Options) if getattr(expected, field.name) == getattr(plain, field.name)}
+        assert same == do_not_go_with_the_rest
 
-    @pytest.mark.parametrize("arguments", [[], ["--no-camera"], ["--replay", "/x.rec", "--realtime"]])
+    @pytest.mark.parametrize("arguments", [[], ["--no-camera"], ["--replay", "/x.rec", "--realtime"], FLEET])
     def test_command_line_is_printed_too(
         self, car: Car, capsys: pytest.CaptureFixture[str], arguments: list[str]
     ) -> None:
