@@ -59,7 +59,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def _fail(self, message: str, line: int | None = None) -> NoReturn:
         where = self._file if line is None else f"{self._file}, line {line}"
-        self.exit(2, f"{self.prog}: error: {where}: {message}\n")
+        self.exit(2, f"{self.prog}: error: {where}: {message}".replace("\n", "\\n") + "\n")
 
     def _read(self) -> dict[str, Any]:
         if sys.version_info >= (3, 11):
@@ -69,7 +69,7 @@ class OptionParser(argparse.ArgumentParser):
         try:
             text = self._file.read_text(encoding="utf-8")
             values = tomllib.loads(text)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
             self._fail(f"cannot be read: {error}; expected a TOML file such as packaging/car.toml")
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"at line (\d+)", str(error))

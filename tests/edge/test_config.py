@@ -1,5 +1,7 @@
 """Options from a TOML file: judged as on the command line, overruled by it, and told back."""
 
+import contextlib
+import io
 import re
 import sys
 from collections.abc import Callable
@@ -7,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.options import Options, option_parser, parse_options
 from tests.edge.test_run import DEMO, ROOT, edge_run, messages
@@ -187,6 +191,41 @@ class TestRefusal:
 
     def test_password_is_not_told_again(self, car: Car, capsys: pytest.CaptureFixture[str]) -> None:
         assert "secret" not in refused(capsys, car('mqtt = "mqtt://car:secret@broker/x"\n'))
+
+
+VALUES = [
+    "true", "false", "0", "-1", "1e400", "nan", "99999999999999999999", '""', '"a\\nb"', '"x\\u0000"', '"--mono"',
+    '"a=b"', "[]", "[0, 0, 1, 1]", '["agitated"]', "[[1], {a = 1}]", "{}", "1979-05-27", "07:32:00", '"fleet"', '"mqtt://a/b"',
+    "=", '"', "[", "#",
+]  # fmt: skip
+
+
+class TestFuzz:
+    """Whatever the file holds, there are options or one line that says why not."""
+
+    LINES = st.tuples(st.sampled_from([*option_parser().file_options(), "camra", "a.b"]), st.sampled_from(VALUES))
+
+    @given(st.lists(LINES, max_size=4).map(lambda lines: "\n".join(f"{name} = {value}" for name, value in lines)))
+    def test_lines_of_any_kind(self, tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+        self.judge(tmp_path_factory, text.encode())
+
+    @given(st.binary(max_size=60) | st.text("[]{}=.\"'#\\n\\\\ae1-", max_size=40).map(str.encode))
+    def test_bytes_of_any_kind(self, tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+        self.judge(tmp_path_factory, content)
+
+    def judge(self, tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+        path = tmp_path_factory.getbasetemp() / "fuzz.toml"
+        path.write_bytes(content)
+        told, status = io.StringIO(), None
+        with contextlib.redirect_stderr(told):
+            try:
+                parsed(path)
+            except SystemExit as stopped:
+                status = stopped.code
+        if status is not None:
+            assert status == 2
+            assert told.getvalue().startswith(f"edge-run: error: {path}")
+            assert told.getvalue().count("\n") == 1
 
 
 class TestPrintConfig:
