@@ -26,7 +26,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def file_options(self) -> dict[str, argparse.Action]:
         """Those that a file may hold, by name."""
-        named = {action.option_strings[-1 if action.dest == "help" else 0][2:]: action for action in self._actions}
+        named = {next(s for s in action.option_strings if s.startswith("--"))[2:]: action for action in self._actions}
         return {name: action for name, action in named.items() if name not in ALONE}
 
     def parse_both(self, arguments: Sequence[str] | None) -> argparse.Namespace:
