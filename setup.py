@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 RUNTIME = [
     "numpy>=1.26",
     "numba>=0.62",
+    "tomli>=2; python_version < '3.11'",  # the standard library's tomllib from then on
     "onnxruntime>=1.18",
     "mediapipe==0.10.14",  # the last without telemetry; brings OpenCV (cv2) itself
     "pyaudio>=0.2.14",
