@@ -23,6 +23,9 @@ from edge.sources.devices import list_devices
 from edge.summary import RunSummary
 from perception.state import StateMachine
 
+NO_KERNEL_CACHE = "cannot cache function"
+"""Numba's, where neither the package's folder nor a folder of the user's can be written."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status is 0 for success, 1 for a failure that a message explains, 2 for wrong usage."""
@@ -36,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-run: {error}", file=sys.stderr)
+        return 1
+    except (ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and NO_KERNEL_CACHE not in str(error):
+            raise
+        print(f"edge-run: {error}; edge-doctor names the command that mends it.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before or after the run; within it, a signal ends it in order
         return 130

