@@ -9,7 +9,7 @@ Signals = Mapping[str, bool | float | str | None]
 BRANCH = "Vehicle.Driver.Emotion"
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 WORDS = {
-    "state": {"calm", "joyful", "startled", "agitated", "low", "unknown"},
+    "state": {"calm", "joyful", "startled", "agitated", "low", "unknown", "other"},
     "source": {"audio+video", "video", "audio", "none"},
     "face": {"ok", "lost", "dark", "no image", "off"},
     "voice": {"speech", "silent", "lost", "off"},
