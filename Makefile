@@ -6,13 +6,14 @@ BIN := .venv/bin
 RUN_PACKAGES := portaudio19-dev gcc python3-dev python3-venv libgl1 libglib2.0-0
 TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng chromium mosquitto openssl strace
 
-.PHONY: help run test test-full check bench clean
+.PHONY: help run test test-full check bench soak clean
 help:
 	@echo "make run        set up .venv with the runtime, and perceive the demo clip"
 	@echo "make test       set up everything, and run the tests (under 10 minutes)"
 	@echo "make test-full  the slow tests too"
 	@echo "make check      ruff, mypy and the architecture test"
 	@echo "make bench      measure speed on this machine"
+	@echo "make soak       eight hours of driving, as fast as they go (an hour and more): does memory grow?"
 
 run: .venv/runtime
 	@$(BIN)/edge-run --clip demo/driver.mp4
@@ -32,6 +33,9 @@ check: .venv/dev
 bench: .venv/dev
 	$(BIN)/edge-bench kernels
 	$(BIN)/edge-bench runtime
+
+soak: .venv/dev
+	$(BIN)/python -m benchmarks.soak --hours 8
 
 .venv/runtime: setup.py
 	@sh scripts/require_packages.sh $(RUN_PACKAGES)

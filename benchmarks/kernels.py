@@ -24,6 +24,7 @@ from kernels.fft import (
     transpose_hops,
     transposed_width,
 )
+from kernels.fft_frame import power_of_frame
 from kernels.filters import window_function
 from kernels.simd import JIT_OPTIONS, LANES, aligned_zeros
 
@@ -35,7 +36,7 @@ BINS, COLUMNS, NEW_COLUMNS = N_FFT // 2, SEGMENT // HOP, STEP // HOP
 FLOOR = 1e-3**0.5
 """Of the magnitude, before its logarithm: the square root of our floor of the power."""
 
-TICKS = 16
+RUNS = 16
 """Runs in a turn, of which the first does not count."""
 
 TORCH = "torch.stft"
@@ -72,7 +73,7 @@ def _bench_tick(conditions: Conditions) -> list[Comparison]:
 
     def push() -> None:
         stream.reset()
-        for _ in range(SEGMENT // STEP + TICKS):
+        for _ in range(SEGMENT // STEP + RUNS):
             stream.push(wave[:STEP])
         tick()  # takes in the first second
 
@@ -87,8 +88,8 @@ def _bench_tick(conditions: Conditions) -> list[Comparison]:
     peers = _segment_peers(wave)
     floor = {"floor: bare transform, copy": _floor(wave, out)}
     return [
-        *compare("tick mrpn 256x250", tick, {**peers, **floor}, 60, TICKS, push, conditions),
-        *compare("push 0.2 s and tick", push_and_tick, {TORCH: peers[TORCH]}, 60, TICKS, push, conditions),
+        *compare("tick mrpn 256x250", tick, {**peers, **floor}, 60, RUNS, push, conditions),
+        *compare("push 0.2 s and tick", push_and_tick, {TORCH: peers[TORCH]}, 60, RUNS, push, conditions),
     ]
 
 
@@ -100,7 +101,7 @@ def _bench_batch(conditions: Conditions) -> list[Comparison]:
     def segments() -> None:
         spectrogram_segments(wave, **MRPN, standardize="segment", out=out)
 
-    return compare("batch mrpn 4s", segments, _batch_peers(wave), runs=3, conditions=conditions)
+    return compare("batch mrpn 4s", segments, _batch_peers(wave), runs=RUNS, conditions=conditions)
 
 
 def _segment_peers(samples: npt.NDArray[np.int16]) -> Mapping[str, Run]:
@@ -183,12 +184,15 @@ def _floor(wave: npt.NDArray[np.int16], segment: npt.NDArray[np.float32]) -> Run
     signal, copy = wave.astype(np.float32), segment.copy()
     offsets, tables = sample_offsets(HOP, width), transform_tables(window_function("hann", N_FFT))
     transposed, work = aligned_zeros((HOP, width)), aligned_zeros((WORK_SIZE,))
+    grouped = NEW_COLUMNS - NEW_COLUMNS % LANES
 
     @njit(**JIT_OPTIONS)
     def transform(signal, offsets, tables, transposed, work):
-        transpose_hops(signal, 0, NEW_COLUMNS, np.float32(0), transposed)
-        for first in range(0, NEW_COLUMNS, LANES):
+        transpose_hops(signal, 0, grouped, np.float32(0), transposed)
+        for first in range(0, grouped, LANES):
             power_of_frames(transposed, offsets, first, tables, work)
+        for frame in range(grouped, NEW_COLUMNS):
+            power_of_frame(signal, frame * HOP, np.float32(0), tables, work)
 
     def transform_and_copy() -> None:
         transform(signal, offsets, tables, transposed, work)

@@ -49,12 +49,6 @@ class Cached:
     reason: str = ""
 
 
-def engine_folder() -> Path:
-    """Where engines are kept: $XDG_CACHE_HOME/edge-emotion/engines, or below ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "edge-emotion" / "engines"
-
-
 def find_engine(key: EngineKey, folder: Path) -> Cached:
     """The engine under `key`, if its bytes and its record are those that were written."""
     path = folder / key.file_name

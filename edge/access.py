@@ -36,9 +36,13 @@ class Address:
     def is_loopback(self) -> bool:
         return self.host == "localhost" or (_is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
+    def __str__(self) -> str:
+        """As `parse` takes it."""
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
     @property
     def origin(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"http://{self}"
 
     def fail(self, flag: str, error: OSError) -> NoReturn:
         """Raise an InputError that says why `flag` cannot have this address."""

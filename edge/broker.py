@@ -3,7 +3,7 @@
 import argparse
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,12 @@ class Broker:
     tls: bool
     user: str | None
     topic: str
+
+    def __str__(self) -> str:
+        """As `parse` takes it."""
+        scheme, user = "mqtts" if self.tls else "mqtt", f"{quote(self.user, safe='')}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{user}{host}:{self.port}/{quote(self.topic)}"
 
     @classmethod
     def parse(cls, text: str) -> "Broker":

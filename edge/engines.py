@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bundle.engine_cache import FILES, Precision, engine_folder, engines_of, find_engine
+from bundle.engine_cache import FILES, Precision, engines_of, find_engine
 from bundle.errors import ArtefactError, EngineError
+from bundle.folders import engine_folder
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, choose_precision
 from edge.canary import LEAST_DB, check_time, check_values, golden_outputs
 from perception.engine import Engine, Tensors
@@ -18,7 +19,6 @@ from perception.resilient import ResilientEngine
 from perception.tensorrt import Flavour, TensorRtEngine, load_flavour
 
 FLAVOURS: dict[str, Flavour] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-KINDS = (*FLAVOURS, "openvino", "onnxruntime")
 AUTO = (*FLAVOURS, "onnxruntime")
 """Tried in this order where none is asked for. OpenVINO is one more package for the same processor: for who asks."""
 
@@ -28,7 +28,7 @@ class Engines:
 
     Parameters
     ----------
-    kind : of KINDS; "auto": the first of AUTO that can be had.
+    kind : as --engine has them; "auto": the first of AUTO that can be had.
     precision : "float32", "int8", or None: INT8 where it passed the bundle's gate.
     """
 

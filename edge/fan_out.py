@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import InputError
+from bundle.labels import STATES
 from edge.access import access_for
+from edge.fleet import OTHER
 from edge.message import Message
 from edge.options import Options
 from perception.face import FaceDetection
@@ -68,7 +70,8 @@ class FanOut:
         if options.metrics:
             with _packages_of("--metrics", "metrics"):
                 from edge.publishers.metrics import Metrics
-            metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file))
+            states = (*options.approved_states, OTHER) if options.profile else STATES
+            metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file), states)
             self.add(self._stack.enter_context(metrics))
             self._tell("metrics", metrics.url)
         if options.mqtt:

@@ -10,10 +10,23 @@ from pathlib import Path
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
 from edge.broker import Broker
-from edge.engines import KINDS
+from edge.config import OptionParser
+from edge.fleet import SAFETY_STATES, approved_states
+
+ENGINES = "auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"
 
 CAMERA, MICROPHONE = "0", "default"
 """Unless others are named."""
+
+ON_OR_OFF = argparse.BooleanOptionalAction
+"""So that the command line can switch off what a file switches on."""
+
+WITHHELD_BY_FLEET = {
+    "dashboard": "shows the driver and the probability of every emotion",
+    "view": "shows the probability of every emotion",
+    "record": "holds every state and what it was inferred from",
+    "replay": "was recorded without the profile and holds every state",
+}
 
 EPILOG = """\
 examples:
@@ -24,6 +37,7 @@ examples:
   edge-run --clip drive.mp4 --chaos freeze-camera
   edge-run --dashboard 8080                    and a live page at http://127.0.0.1:8080
   edge-run --roi 0.5,0,1,1 --mono              the driver on the right, in an infrared image
+  edge-run --config car.toml --duration 60     all that a file says, for a minute
 """
 
 
@@ -57,29 +71,34 @@ class Options:
     mqtt: Broker | None
     mqtt_password_file: Path | None
     mqtt_ca: Path | None
+    profile: str | None
+    approved_states: tuple[str, ...]
+    audit: Path | None
     list_devices: bool
 
 
-def parse_options(arguments: Sequence[str] | None = None) -> Options:
-    """Parse the command line; a usage error exits with 2."""
-    parser = argparse.ArgumentParser(
+def option_parser() -> OptionParser:
+    """All options, of the command line and of a file."""
+    parser = OptionParser(
         prog="edge-run",
         description="Read a camera and a microphone, or a clip, and print the driver's emotion state as JSON Lines.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"edge-emotion {_version()}")
+    parser.add_argument("--version", action="version", version=f"edge-emotion {own_version()}")
     parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="options from a TOML file; the command line wins")
+    parser.add_argument("--print-config", action="store_true", help="print all options as such a file, and stop")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
     parser.add_argument(
-        "--engine", choices=("auto", *KINDS), default="auto",
+        "--engine", choices=ENGINES, default="auto",
         help="what runs the networks (default: TensorRT, TensorRT-RTX or ONNX Runtime, the first that can be had)",
     )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("float32", "int8"),
         help="of the encoders (default: int8 if the bundle's INT8 files passed its accuracy gate)",
     )  # fmt: skip
-    parser.add_argument("--allow-ungated", action="store_true", help="accept INT8 that passed no accuracy gate")
+    parser.add_argument("--allow-ungated", action=ON_OR_OFF, default=False, help="accept INT8 that passed no gate")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the messages to FILE (default: stdout)")
 
@@ -97,15 +116,23 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     mqtt.add_argument("--mqtt-password-file", type=Path, metavar="FILE", help="its first line is the password")
     mqtt.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authorities to trust (default: the system's)")
 
+    work = parser.add_argument_group("a driver at work (docs/privacy-and-law.md)")
+    work.add_argument("--profile", choices=("fleet",), help="let nothing out but approved safety states")
+    work.add_argument(
+        "--approved-states", type=approved_states, metavar="STATE,...",
+        help=f"the states that whoever operates the cars approves, among {', '.join(SAFETY_STATES)}",
+    )  # fmt: skip
+    work.add_argument("--audit", type=Path, metavar="FILE", help="add a line to FILE at the start and at the end")
+
     clip = parser.add_argument_group("a recording instead of devices")
     which = clip.add_mutually_exclusive_group()
     which.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
     which.add_argument("--replay", type=Path, metavar="FILE", help="what --record wrote: the same states again")
-    clip.add_argument("--realtime", action="store_true", help="at the speed at which it was recorded")
+    clip.add_argument("--realtime", action=ON_OR_OFF, default=False, help="at the speed at which it was recorded")
 
     record = parser.add_argument_group("recording (nothing is written unless asked for)")
     record.add_argument("--record", type=Path, metavar="FILE", help="write embeddings, states and timings to FILE")
-    record.add_argument("--record-media", action="store_true", help="write images and sound to it as well")
+    record.add_argument("--record-media", action=ON_OR_OFF, default=False, help="write images and sound to it as well")
 
     faults = parser.add_argument_group("faults on purpose")
     faults.add_argument(
@@ -116,29 +143,35 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     camera = parser.add_argument_group("camera")
     which = camera.add_mutually_exclusive_group()
     which.add_argument("--camera", default=CAMERA, metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
-    which.add_argument("--no-camera", action="store_true", help="sound only")
+    which.add_argument("--no-camera", dest="camera", action="store_const", const=None, help="sound only")
     camera.add_argument(
         "--roi", type=_region, default=(0.0, 0.0, 1.0, 1.0), metavar="X0,Y0,X1,Y1",
         help="where the driver sits, as fractions of the upright image (default: all of it)",
     )  # fmt: skip
     camera.add_argument("--rotate", type=int, choices=(0, 90, 180, 270), default=0, help="clockwise, to stand upright")
-    camera.add_argument("--mirror", action="store_true", help="the camera delivers a mirror image")
-    camera.add_argument("--mono", action="store_true", help="infrared camera: ignore its colours")
+    camera.add_argument("--mirror", action=ON_OR_OFF, default=False, help="the camera delivers a mirror image")
+    camera.add_argument("--mono", action=ON_OR_OFF, default=False, help="infrared camera: ignore its colours")
 
     microphone = parser.add_argument_group("microphone")
     which = microphone.add_mutually_exclusive_group()
     which.add_argument("--microphone", default=MICROPHONE, metavar="M", help="default, name or index")
-    which.add_argument("--no-microphone", action="store_true", help="pictures only")
+    which.add_argument("--no-microphone", dest="microphone", action="store_const", const=None, help="pictures only")
     microphone.add_argument("--channel", type=int, metavar="N", help="take channel N, from 0 (default: mean of all)")
 
-    given = parser.parse_args(arguments)
-    if given.no_camera and given.no_microphone:
+    return parser
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Parse the command line and the file that it names; a usage error exits with 2, --print-config with 0."""
+    parser = option_parser()
+    given = parser.parse_both(arguments)
+    if given.camera is None and given.microphone is None:
         parser.error("--no-camera and --no-microphone leave nothing to perceive; drop one of them")
     if given.realtime and not given.clip and not given.replay:
         parser.error("--realtime goes with --clip or --replay; devices are always in real time")
-    if (given.clip or given.replay) and (given.camera != CAMERA or given.microphone != MICROPHONE):
+    if (given.clip or given.replay) and {given.camera, given.microphone} - {CAMERA, MICROPHONE, None}:
         parser.error("--camera and --microphone name devices; --clip and --replay stand in their place")
-    if given.replay and (given.no_camera or given.no_microphone or given.record_media):
+    if given.replay and (given.camera is None or given.microphone is None or given.record_media):
         parser.error("--no-camera, --no-microphone and --record-media go with devices or --clip, not with --replay")
     if given.token_file and not (given.dashboard or given.metrics):
         parser.error("--token-file goes with --dashboard or --metrics")
@@ -154,6 +187,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--mqtt-ca goes with --mqtt mqtts://...; mqtt:// asks for no certificate")
     if given.channel is not None and given.channel < 0:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
+    _check_profile(parser, given)
+    if given.print_config:
+        print(parser.toml_from(given), end="")
+        parser.exit()
     return Options(
         bundle=given.bundle,
         engine=given.engine,
@@ -161,8 +198,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         allow_ungated=given.allow_ungated,
         clip=given.clip,
         realtime=given.realtime,
-        camera=None if given.no_camera else given.camera,
-        microphone=None if given.no_microphone else given.microphone,
+        camera=given.camera,
+        microphone=given.microphone,
         channel=given.channel,
         roi=given.roi,
         rotate=given.rotate,
@@ -181,8 +218,28 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         mqtt=given.mqtt,
         mqtt_password_file=given.mqtt_password_file,
         mqtt_ca=given.mqtt_ca,
+        profile=given.profile,
+        approved_states=given.approved_states or (),
+        audit=given.audit,
         list_devices=given.list_devices,
     )
+
+
+def _check_profile(parser: OptionParser, given: argparse.Namespace) -> None:
+    if given.profile is None:
+        if given.approved_states or given.audit:
+            parser.error("--approved-states and --audit go with --profile fleet; without it all states are let out")
+        return
+    for name, shows in WITHHELD_BY_FLEET.items():
+        if getattr(given, name):
+            parser.error(f"--{name} does not go with --profile fleet: it {shows}; drop one of them")
+    if not given.approved_states:
+        parser.error(
+            f"--profile fleet needs --approved-states, one or more of {', '.join(SAFETY_STATES)}: "
+            "who operates the cars approves each, as nobody else can judge whether it is lawful there"
+        )
+    if not given.audit:
+        parser.error("--profile fleet needs --audit FILE, so that it can be told later what was let out")
 
 
 def _positive(text: str) -> float:
@@ -201,7 +258,8 @@ def _region(text: str) -> tuple[float, float, float, float]:
     raise argparse.ArgumentTypeError(f"{text}: expected X0,Y0,X1,Y1 with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
 
 
-def _version() -> str:
+def own_version() -> str:
+    """Of this package, as it is installed."""
     try:
         return version("edge-emotion")
     except PackageNotFoundError:

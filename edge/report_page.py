@@ -6,12 +6,12 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from bundle.labels import STATE_OF_EMOTION, STATES
+from bundle.labels import STATE_OF_EMOTION
 from edge.session_log import SessionLog, Span
 
 COLOURS = {
     "calm": "#009e73", "joyful": "#f0e442", "startled": "#cc79a7", "agitated": "#d55e00", "low": "#56b4e9",
-    "unknown": "#d4d9df",
+    "unknown": "#d4d9df", "other": "#d4d9df",
 }  # fmt: skip
 """Okabe and Ito's, which people with any colour vision can tell apart."""
 
@@ -51,7 +51,7 @@ dropped {session.dropped_images} images, {session.dropped_audio_s:.1f} s of soun
 {cut_off if session.cut_off else ""}
 <h2>Time line</h2>
 {_time_line(session)}
-<div class="two"><div><h2>States</h2>{_shares(session.states, STATES, COLOURS, session.length_s)}</div>
+<div class="two"><div><h2>States</h2>{_shares(session.states, tuple(COLOURS), COLOURS, session.length_s)}</div>
 <div><h2>What they rest on</h2>{_shares(session.sources, tuple(WORDS), SOURCE_COLOURS, session.length_s)}</div></div>
 {_load(session)}
 <h2>Outages of a second or longer</h2>

@@ -5,21 +5,26 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from typing import TextIO
 
 from bundle.errors import EdgeEmotionError, InputError
-from bundle.manifest import read_manifest
+from bundle.manifest import Manifest, manifest_sha256, read_manifest
+from edge.audit import Audit
 from edge.fan_out import open_publishers
-from edge.message import message_from_state
-from edge.options import Options, parse_options
+from edge.fleet import FleetProfile
+from edge.message import Message, message_from_state
+from edge.options import Options, own_version, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
 from edge.session import Session
 from edge.sources.devices import list_devices
 from edge.summary import RunSummary
 from perception.state import StateMachine
+
+NO_KERNEL_CACHE = "cannot cache function"
+"""Numba's, where neither the package's folder nor a folder of the user's can be written."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,6 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-run: {error}", file=sys.stderr)
         return 1
+    except (ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and NO_KERNEL_CACHE not in str(error):
+            raise
+        print(f"edge-run: {error}; edge-doctor names the command that mends it.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before or after the run; within it, a signal ends it in order
         return 130
     return 0
@@ -47,6 +57,7 @@ def _run(options: Options) -> None:
     _refuse_overwriting(options)
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signals())
+        reduce = _open_profile(options, session.manifest, stack)
         publishers = open_publishers(options, stack)
         session.tap = publishers.tap
         stack.enter_context(session)
@@ -57,10 +68,10 @@ def _run(options: Options) -> None:
         state = StateMachine(session.manifest.labels)
         try:
             for seq, estimate in enumerate(chain(first, estimates)):
-                message = message_from_state(
+                message = reduce(message_from_state(
                     seq, state.update(estimate), session.clock_ns(estimate), session.dropped(),
                     session.manifest.name, session.engine, session.health(),
-                )  # fmt: skip
+                ))  # fmt: skip
                 publishers.publish(message)
                 session.published(message)
                 summary.add(message)
@@ -72,6 +83,31 @@ def _run(options: Options) -> None:
                 step_s = session.manifest.window.step_s
                 print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
     session.raise_failed_check()
+
+
+def _open_profile(options: Options, manifest: Manifest, stack: ExitStack) -> Callable[[Message], Message]:
+    """What becomes of a message before anybody gets it; with the fleet profile its audit begins."""
+    if options.profile is None:
+        return lambda message: message
+    assert options.audit is not None
+    outputs = {"output": options.output or "stdout", "mqtt": options.mqtt, "metrics": options.metrics}
+    entry = {
+        "version": own_version(),
+        "bundle": manifest.name,
+        "bundle_sha256": manifest_sha256(options.bundle),
+        "profile": options.profile,
+        "approved_states": options.approved_states,
+        "outputs": {kind: str(where) for kind, where in outputs.items() if where},
+    }
+    audit = stack.enter_context(Audit(options.audit, entry))
+    profile = FleetProfile(options.approved_states)
+
+    def reduce(message: Message) -> Message:
+        reduced = profile.reduce(message)
+        audit.count(reduced)
+        return reduced
+
+    return reduce
 
 
 @contextmanager
@@ -88,8 +124,11 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
 def _refuse_overwriting(options: Options) -> None:
     """InputError where a file to write is one to read, or both files to write are the same."""
-    written = {"--output": options.output, "--record": options.record}
-    read = {"the clip itself": options.clip, "the replayed file itself": options.replay, "--record too": options.record}
+    written = {"--output": options.output, "--record": options.record, "--audit": options.audit}
+    read = {
+        "the clip itself": options.clip, "the replayed file itself": options.replay,
+        "--record too": options.record, "--audit too": options.audit,
+    }  # fmt: skip
     for flag, target in written.items():
         for what, source in read.items():
             if target and source and target is not source and target.resolve() == source.resolve():

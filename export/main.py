@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError
+from bundle.folders import engine_folder
 from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
 
 if TYPE_CHECKING:
@@ -165,7 +166,6 @@ def _build_engines(options: argparse.Namespace) -> int:
 
 def _engines(options: argparse.Namespace, sources: list[Any]) -> list[Any]:
     """Build, and say of each engine what it is."""
-    from bundle.engine_cache import engine_folder
     from export.engines import build_engines, target_capability
     from perception.gpu import compute_capability
     from perception.tensorrt import load_flavour

@@ -1,4 +1,4 @@
-"""The 512-point Fourier transform of 16 real frames at a time, for Numba functions.
+"""The 512-point Fourier transform of 16 real frames at a time, for Numba functions; `kernels.fft_frame` takes one.
 
 A vector holds the same sample of 16 frames, so the arithmetic of one transform, written once, does 16. The 512 real
 samples x are read as 256 complex ones, z[n] = x[2n] + i x[2n + 1], and 256 = 8 * 8 * 4 is transformed in three passes
@@ -12,8 +12,6 @@ samples x are read as 256 complex ones, z[n] = x[2n] + i x[2n + 1], and 256 = 8 
 
 The work area (32 KB) stays in the fastest cache, as long as little else is there: so the powers overwrite it.
 Element j of it is two vectors: real parts, imaginary parts.
-A complex number is a tuple (real, imaginary) of vectors.
-
 The loops over vectors have no branches: around one, Numba counts references to the arrays, and each call to count
 empties the vector registers. That alone had doubled the time of the last pass.
 """
@@ -22,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from kernels.butterflies import fourier4, fourier8, power, split, turned
 from kernels.simd import JIT_OPTIONS, LANES, vload, vstore, vtranspose16
 
 N_FFT = 512
@@ -38,21 +37,23 @@ LOW = 8 * _BLOCK * 2 * LANES
 WORK_SIZE = LOW + 3 * LANES
 
 _ELEMENT = 2 * LANES  # float32 of a complex element
-_SQRT_HALF = np.float32(np.sqrt(0.5))
 _TWO = np.float32(2)
 
-# Where each table begins in `tables`; the imaginary parts follow _IMAGINARY later.
-_PASS_1 = N_FFT
-_PASS_2 = _PASS_1 + 8 * 32
-_SPLIT = _PASS_2 + 8 * 4
-_IMAGINARY = 8 * 32 + 8 * 4 + BINS // 2 + 1
+# Where each table begins in `tables`; the imaginary parts follow IMAGINARY later.
+PASS_1 = N_FFT
+_PASS_2 = PASS_1 + 16 * 32
+SPLIT = _PASS_2 + 8 * 4
+IMAGINARY = 16 * 32 + 8 * 4 + BINS
 
 
 def transform_tables(window: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The window, halved for the split's sake, and the twiddle factors of both passes and of the split."""
-    pass_1 = np.exp(-2j * np.pi / 256 * np.outer(np.arange(8), np.arange(32)))
+    """The window, halved for the split's sake, and the twiddle factors of both passes and of the split.
+
+    The transform of a single frame needs more of them: 16 rows of the first pass, and all bins of the split.
+    """
+    pass_1 = np.exp(-2j * np.pi / 256 * np.outer(np.arange(16), np.arange(32)))
     pass_2 = np.exp(-2j * np.pi / 32 * np.outer(np.arange(8), np.arange(4)))
-    split = np.exp(-2j * np.pi / N_FFT * np.arange(BINS // 2 + 1))
+    split = np.exp(-2j * np.pi / N_FFT * np.arange(BINS))
     factors = np.concatenate((pass_1.ravel(), pass_2.ravel(), split))
     return np.concatenate((window / 2, factors.real, factors.imag)).astype(np.float32)
 
@@ -129,7 +130,7 @@ def _window_and_first_pass(transposed, offsets, first, tables, work):
             _windowed(transposed, offsets, first, tables, 2 * n + 384),
             _windowed(transposed, offsets, first, tables, 2 * n + 448),
         )
-        _store_turned(work, n, _BLOCK, _fourier8(points), tables, _PASS_1 + n, 32)
+        _store_turned(work, n, _BLOCK, fourier8(points), tables, PASS_1 + n, 32)
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
@@ -147,7 +148,7 @@ def _second_pass(tables, work):
                 _element(work, first + 24),
                 _element(work, first + 28),
             )
-            _store_turned(work, first, 4, _fourier8(points), tables, _PASS_2 + n, 4)
+            _store_turned(work, first, 4, fourier8(points), tables, _PASS_2 + n, 4)
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
@@ -158,7 +159,7 @@ def _last_pass_of_own_mirrors(tables, work):
     vstore(work, bin_place(0), constant * constant)
     vstore(work, LOW, constant)
     _store_pair(work, 64, _split(z[1], z[3], tables, 64))
-    vstore(work, bin_place(128), _TWO * _TWO * _power(z[2]))
+    vstore(work, bin_place(128), _TWO * _TWO * power(z[2]))
     z = _last_four_points(work, 32)
     _store_pair(work, 32, _split(z[0], z[3], tables, 32))
     _store_pair(work, 96, _split(z[1], z[2], tables, 96))
@@ -213,78 +214,22 @@ def _store_turned(work, first, stride, points, tables, factor, factor_stride):
 def _last_four_points(work, residue):
     """Z[residue], Z[residue + 64], Z[residue + 128], Z[residue + 192]."""
     first = _residue_place(residue)
-    return _fourier4(
+    return fourier4(
         _element(work, first), _element(work, first + 1), _element(work, first + 2), _element(work, first + 3)
     )
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
 def _split(z, mirrored, tables, bin_):
-    """X[k] and the conjugate of X[256 - k] from Z[k] and Z[256 - k]; the window brought the factor 1/2."""
-    even = z[0] + mirrored[0], z[1] - mirrored[1]
-    odd = _turned((z[1] + mirrored[1], mirrored[0] - z[0]), tables, _SPLIT + bin_)
-    return _plus(even, odd), _minus(even, odd)
+    return split(z, mirrored, tables[SPLIT + bin_], tables[SPLIT + bin_ + IMAGINARY])
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
 def _store_pair(work, bin_, pair):
-    vstore(work, bin_place(bin_), _power(pair[0]))
-    vstore(work, bin_place(BINS - bin_), _power(pair[1]))
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _fourier8(x):
-    """Eight-point transform: of even and odd points, the odd turned by -45 degrees each."""
-    even = _fourier4(x[0], x[2], x[4], x[6])
-    odd = _fourier4(x[1], x[3], x[5], x[7])
-    odd_1 = (odd[1][0] + odd[1][1]) * _SQRT_HALF, (odd[1][1] - odd[1][0]) * _SQRT_HALF
-    odd_2 = _times_minus_i(odd[2])
-    odd_3 = (odd[3][1] - odd[3][0]) * _SQRT_HALF, -((odd[3][0] + odd[3][1]) * _SQRT_HALF)
-    return (
-        _plus(even[0], odd[0]),
-        _plus(even[1], odd_1),
-        _plus(even[2], odd_2),
-        _plus(even[3], odd_3),
-        _minus(even[0], odd[0]),
-        _minus(even[1], odd_1),
-        _minus(even[2], odd_2),
-        _minus(even[3], odd_3),
-    )
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _fourier4(a, b, c, d):
-    even, even_difference = _plus(a, c), _minus(a, c)
-    odd, odd_difference = _plus(b, d), _times_minus_i(_minus(b, d))
-    return (
-        _plus(even, odd),
-        _plus(even_difference, odd_difference),
-        _minus(even, odd),
-        _minus(even_difference, odd_difference),
-    )
+    vstore(work, bin_place(bin_), power(pair[0]))
+    vstore(work, bin_place(BINS - bin_), power(pair[1]))
 
 
 @njit(forceinline=True, **JIT_OPTIONS)
 def _turned(z, tables, factor):
-    real, imaginary = tables[factor], tables[factor + _IMAGINARY]
-    return z[0] * real - z[1] * imaginary, z[0] * imaginary + z[1] * real
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _plus(a, b):
-    return a[0] + b[0], a[1] + b[1]
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _minus(a, b):
-    return a[0] - b[0], a[1] - b[1]
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _times_minus_i(z):
-    return z[1], -z[0]
-
-
-@njit(forceinline=True, **JIT_OPTIONS)
-def _power(z):
-    return z[0] * z[0] + z[1] * z[1]
+    return turned(z, tables[factor], tables[factor + IMAGINARY])

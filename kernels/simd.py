@@ -128,6 +128,17 @@ def vsqrt(typing_context, vector):
 
 
 @intrinsic
+def vsum(typing_context, vector):
+    """Sum of the 16 elements, a float32."""
+
+    def codegen(context, builder, sig, args):
+        total = _declare(builder, ir.FunctionType(_FLOAT, [_FLOAT, _FLOATS]), "llvm.vector.reduce.fadd.v16f32")
+        return builder.call(total, [ir.Constant(_FLOAT, 0.0), args[0]], fastmath=_FAST)
+
+    return types.float32(float32x16), codegen
+
+
+@intrinsic
 def vmax(typing_context, left, right):
     """The larger of each pair of elements."""
 
@@ -199,6 +210,36 @@ def vtranspose16(typing_context, source, source_index, source_stride, target, ta
     _require_float32(source)
     _require_float32(target)
     return types.void(source, index, index, target, index, index, types.float32), codegen
+
+
+@intrinsic
+def veven(typing_context, first, second):
+    """Elements 0, 2, .. 30 of the 32 of two vectors."""
+
+    def codegen(context, builder, sig, args):
+        return builder.shuffle_vector(*args, ir.Constant(_INTS, list(range(0, 2 * LANES, 2))))
+
+    return float32x16(float32x16, float32x16), codegen
+
+
+@intrinsic
+def vodd(typing_context, first, second):
+    """Elements 1, 3, .. 31 of the 32 of two vectors."""
+
+    def codegen(context, builder, sig, args):
+        return builder.shuffle_vector(*args, ir.Constant(_INTS, list(range(1, 2 * LANES, 2))))
+
+    return float32x16(float32x16, float32x16), codegen
+
+
+@intrinsic
+def vreverse(typing_context, vector):
+    """The last element first."""
+
+    def codegen(context, builder, sig, args):
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(_INTS, list(range(LANES))[::-1]))
+
+    return float32x16(float32x16), codegen
 
 
 def aligned_zeros(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from kernels import fft
+from kernels import butterflies, fft, fft_frame
 from kernels.fft import (
     BINS,
     N_FFT,
@@ -32,6 +32,7 @@ from kernels.fft import (
     transpose_hops,
     transposed_width,
 )
+from kernels.fft_frame import FIRST_BINS, FRAME_WORK_SIZE, POWERS, power_of_frame
 from kernels.filters import window_function
 from kernels.reference import Moments
 from kernels.simd import (
@@ -47,6 +48,7 @@ from kernels.simd import (
     vsqrt,
     vstore,
     vstore_first,
+    vsum,
 )
 from kernels.spec import SpectrogramSpec
 
@@ -60,6 +62,9 @@ _EDGES = {"context": CONTEXT, "reflect": REFLECT, "zero": ZERO}
 
 LOW_ROWS = 4
 """Kept of a column's low bins, after its other rows: X[0], real and imaginary part of X[1], what was subtracted."""
+
+_FEW = 6
+"""Columns beyond the last whole group of 16 that are transformed one by one: a group costs as much as some eight."""
 
 _SLIDES = 64
 """Steps between two moves of the kept columns."""
@@ -113,7 +118,7 @@ def _work_areas(spec: SpectrogramSpec) -> tuple[npt.NDArray[Any], ...]:
     width, at_edges = _width(spec), _edge_columns(spec)
     new, rows = spec.step // spec.hop_length, spec.bins + LOW_ROWS
     shapes = (
-        (spec.hop_length, width), (fft.WORK_SIZE,), (rows * spec.columns + _SLIDES * new,),
+        (spec.hop_length, width), (max(fft.WORK_SIZE, FRAME_WORK_SIZE),), (rows * spec.columns + _SLIDES * new,),
         (width * spec.hop_length + rows * at_edges,),
     )  # fmt: skip
     return tuple(aligned_zeros(shape) for shape in shapes)
@@ -197,7 +202,7 @@ def _compile_steps(stamp: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _compiled_steps() -> Any:
-    return _compile_steps(source_stamp(fft.__file__))
+    return _compile_steps(source_stamp(butterflies.__file__, fft.__file__, fft_frame.__file__))
 
 
 @njit(**JIT_OPTIONS)
@@ -299,8 +304,10 @@ def _transform(
 
     `shift` is what the signal lacks to the wave, `offset` included.
     """
-    transpose_hops(signal, start, columns, offset, transposed)
-    for first in range(0, columns, LANES):
+    grouped = columns - columns % LANES if columns % LANES <= _FEW else columns
+    if grouped:
+        transpose_hops(signal, start, grouped, offset, transposed)
+    for first in range(0, grouped, LANES):
         count = min(LANES, columns - first)
         power_of_frames(transposed, offsets, first, tables, work)
         _keep_low_bins(work, shift, kept, position + first + bins * stride, stride, count)
@@ -308,6 +315,13 @@ def _transform(
             _keep_mel_bands(work, weights, spans, kept, position + first, stride, count)
         else:
             _keep_bins(work, output, low_rows, kept, position + first, stride, count)
+    for column in range(grouped, columns):
+        power_of_frame(signal, start + column * transposed.shape[0], offset, tables, work)
+        _keep_low_bins_of_frame(work, shift, kept, position + column + bins * stride, stride)
+        if output == LOGMEL:
+            _keep_mel_bands_of_frame(work, weights, spans, kept, position + column, stride)
+        else:
+            _keep_bins_of_frame(work, output, low_rows, kept, position + column, stride)
 
 
 @njit(**JIT_OPTIONS)
@@ -318,6 +332,14 @@ def _keep_low_bins(work, shift, kept, position, stride, count):
 
 
 @njit(**JIT_OPTIONS)
+def _keep_low_bins_of_frame(work, shift, kept, position, stride):
+    kept[position] = work[FIRST_BINS]
+    kept[position + stride] = work[FIRST_BINS + 1]
+    kept[position + 2 * stride] = work[FIRST_BINS + LANES + 1]
+    kept[position + 3 * stride] = shift
+
+
+@njit(**JIT_OPTIONS)
 def _keep_mel_bands(work, weights, spans, kept, position, stride, count):
     for band in range(spans.shape[0]):
         first, stop, weight = spans[band]
@@ -325,6 +347,17 @@ def _keep_mel_bands(work, weights, spans, kept, position, stride, count):
         for bin_ in range(first, stop):
             total = total + weights[weight + bin_ - first] * vload(work, bin_place(bin_))
         vstore_first(kept, position + band * stride, total, count)
+
+
+@njit(**JIT_OPTIONS)
+def _keep_mel_bands_of_frame(work, weights, spans, kept, position, stride):
+    for band in range(spans.shape[0]):
+        first, stop, weight = spans[band]
+        total = splat(np.float32(0))
+        for bin_ in range(first, stop, LANES):
+            count = min(LANES, stop - bin_)
+            total = total + vload_first(weights, weight + bin_ - first, count) * vload_first(work, POWERS + bin_, count)
+        kept[position + band * stride] = vsum(total)
 
 
 @njit(**JIT_OPTIONS)
@@ -339,6 +372,17 @@ def _keep_bins(work, output, low_rows, kept, position, stride, count):
             vstore(kept, position + bin_ * stride, value)
         else:
             vstore_first(kept, position + bin_ * stride, value, count)
+
+
+@njit(**JIT_OPTIONS)
+def _keep_bins_of_frame(work, output, low_rows, kept, position, stride):
+    if output == LOGMAG:
+        for bin_ in range(0, BINS, LANES):
+            vstore(work, POWERS + bin_, vlog(vmax(vload(work, POWERS + bin_), splat(_SMALLEST))))
+    for row in range(low_rows):
+        kept[position + row * stride] = np.float32(0)
+    for bin_ in range(low_rows, BINS):
+        kept[position + bin_ * stride] = work[POWERS + bin_]
 
 
 @njit(**JIT_OPTIONS)

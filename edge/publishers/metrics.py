@@ -5,7 +5,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -38,20 +38,26 @@ STATUSES = {
 class Metrics:
     """Serves from the constructor to `close`, each request in a thread of its own.
 
-    url : of the metrics. clock : seconds, monotonic.
+    url : of the metrics. states : those that messages may have. clock : seconds, monotonic.
 
     Raises
     ------
     InputError : the address cannot be had.
     """
 
-    def __init__(self, address: Address, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        address: Address,
+        access: Access,
+        states: Iterable[str] = STATES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._emitted_s: float | None = None
         self._last: Message | None = None
         self._shown: dict[str, str] = {}
         self._registry = CollectorRegistry()
-        self._define()
+        self._define(states)
         try:
             self._server = _Server((address.host, address.port), _handler(self, access))
         except OSError as error:
@@ -107,7 +113,7 @@ class Metrics:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _define(self) -> None:
+    def _define(self, states: Iterable[str]) -> None:
         def named(kind: Callable[..., Any], name: str, text: str, **options: Any) -> Any:
             return kind(f"edge_emotion_{name}", text, registry=self._registry, **options)
 
@@ -128,7 +134,7 @@ class Metrics:
         for field, values in STATUSES.items():
             gauge = named(Gauge, field, f"1 for the newest message's {field}, 0 for others", labelnames=["status"])
             self._statuses[field] = {value: gauge.labels(value) for value in values}
-        for state in STATES:
+        for state in states:
             self._state_s.labels(state)
 
 

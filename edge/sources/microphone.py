@@ -114,6 +114,11 @@ class Microphone:
         return self._stream.timeline.lost_samples
 
     @property
+    def rate_hz(self) -> int:
+        """The input's native rate, as it claims."""
+        return self._stream.rate_hz
+
+    @property
     def connected(self) -> bool:
         """False from the loss of the input until samples come again."""
         return self._connected
@@ -181,12 +186,12 @@ class _Stream:
         self._channel, self._wake = channel, wake
         self._blocks: deque[tuple[bytes, int]] = deque()
         self._input = open_input(device, channel, self._on_block)
-        self.name, self._rate_hz = self._input.name, self._input.rate_hz
-        self.timeline = AudioTimeline(self._rate_hz, lost_samples)
+        self.name, self.rate_hz = self._input.name, self._input.rate_hz
+        self.timeline = AudioTimeline(self.rate_hz, lost_samples)
         if not self.heard.wait(OPEN_TIMEOUT_S):
             self.close()
             raise InputError(
-                f"microphone {self.name!r}, opened with {self._input.channels} channels at {self._rate_hz} Hz, "
+                f"microphone {self.name!r}, opened with {self._input.channels} channels at {self.rate_hz} Hz, "
                 f"delivers nothing; expected samples within {OPEN_TIMEOUT_S:.0f} s. "
                 "Resume it if it is suspended, or choose another one (edge-run --list-devices)."
             )
@@ -203,7 +208,7 @@ class _Stream:
     @property
     def has_other_rate(self) -> bool:
         """Whether the input has another rate than it claims."""
-        return self.timeline.rate_hz != self._rate_hz
+        return self.timeline.rate_hz != self.rate_hz
 
     def close(self) -> None:
         self._input.close()

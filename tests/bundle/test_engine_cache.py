@@ -2,13 +2,12 @@
 
 import os
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.engine_cache import EngineKey, engine_folder, find_engine, store_engine, write_atomically
+from bundle.engine_cache import EngineKey, find_engine, store_engine, write_atomically
 
 KEY = EngineKey("ab" * 32, "tensorrt_rtx", "1.7.1.116", 89, "int8", 8)
 PLAN = bytes(range(256)) * 4
@@ -81,11 +80,3 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(tmp_path, monke
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_engines_lie_below_the_xdg_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert engine_folder() == tmp_path / "edge-emotion" / "engines"
-    for relative_or_unset in ("", "relative"):
-        monkeypatch.setenv("XDG_CACHE_HOME", relative_or_unset)
-        assert engine_folder() == Path.home() / ".cache" / "edge-emotion" / "engines"

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import edge.engines
-from bundle.engine_cache import PRECISION_OF_FILE, EngineKey, engine_folder, store_engine
+from bundle.engine_cache import PRECISION_OF_FILE, EngineKey, store_engine
 from bundle.errors import ArtefactError
+from bundle.folders import engine_folder
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest
 from edge.canary import golden_inputs
 from edge.engines import Engines

@@ -92,6 +92,16 @@ def test_recording_writes_its_file_and_nothing_else(tmp_path: Path) -> None:
     assert sockets(calls) == []
 
 
+@pytest.mark.slow
+def test_fleet_profile_writes_its_audit_and_nothing_else(tmp_path: Path) -> None:
+    fleet = ["--profile", "fleet", "--approved-states", "agitated", "--audit", tmp_path / "audit.jsonl"]
+    calls = traced(tmp_path, "--clip", DEMO, "--duration", 3, *fleet)
+    assert [call for call in written(calls) if "audit.jsonl" not in call] == []
+    assert len([call for call in written(calls) if "audit.jsonl" in call]) == 2
+    assert all("O_APPEND" in call for call in written(calls))
+    assert sockets(calls) == []
+
+
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_nothing_is_pickled(package: str) -> None:
     """A pickle runs whatever it likes when it is loaded; neither we nor NumPy nor PyTorch may load one for us."""

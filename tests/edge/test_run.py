@@ -363,6 +363,23 @@ class TestProcess:
         assert edge.run.main(["--camera", mjpeg_portrait.url, "--no-microphone"]) == 0
         assert capsys.readouterr().out == ""
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ImportError("libGL.so.1: cannot open shared object file: No such file or directory"),
+            RuntimeError("cannot cache function 'steps': no locator available for file 'spectrogram_cpu.py'"),
+        ],
+    )
+    def test_what_the_machine_lacks_is_told_in_a_line(
+        self, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(edge.run, "_run", fail)
+        assert edge.run.main(["--clip", str(DEMO)]) == 1
+        assert capsys.readouterr().err == f"edge-run: {error}; edge-doctor names the command that mends it.\n"
+
     def test_reader_that_has_seen_enough_is_no_error(self) -> None:
         command = f"{sys.executable} -m edge.run --clip {DEMO} | head -n 2"
         result = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)

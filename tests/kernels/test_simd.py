@@ -5,7 +5,22 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from kernels.simd import splat, vload, vload_first, vlog, vmax, vmin, vsqrt, vstore, vstore_first, vtranspose16
+from kernels.simd import (
+    splat,
+    veven,
+    vload,
+    vload_first,
+    vlog,
+    vmax,
+    vmin,
+    vodd,
+    vreverse,
+    vsqrt,
+    vstore,
+    vstore_first,
+    vsum,
+    vtranspose16,
+)
 
 RNG = np.random.default_rng(0)
 LEFT, RIGHT = RNG.uniform(-9, 9, (2, 16)).astype(np.float32)
@@ -32,6 +47,23 @@ def test_arithmetic_is_numpys():
     a, b = LEFT, RIGHT
     expected = [a + b, a - b, a * b, a / b, -a, 3 * a + b * 3, np.maximum(a, b), np.minimum(a, 3), np.abs(b)]
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=5e-6)  # a fused product and sum rounds once
+
+
+@numba.njit
+def reordered(left, right, out):
+    a, b = vload(left, 0), vload(right, 0)
+    vstore(out, 0, veven(a, b))
+    vstore(out, 16, vodd(a, b))
+    vstore(out, 32, vreverse(a))
+    return vsum(a)
+
+
+def test_elements_are_reordered_and_summed():
+    out = np.empty((3, 16), np.float32)
+    total = reordered(LEFT, RIGHT, out)
+    both = np.concatenate((LEFT, RIGHT))
+    np.testing.assert_array_equal(out, [both[::2], both[1::2], LEFT[::-1]])
+    assert total == pytest.approx(LEFT.astype(float).sum(), abs=1e-5)
 
 
 @numba.njit

@@ -126,6 +126,15 @@ def test_every_combination_follows_its_definition(name, output, edge, standardiz
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("columns", [1, 6, 7, 16, 17, 22, 23])
+def test_steps_of_any_number_of_columns_follow_the_definition(columns, output):
+    step = 64 * columns
+    options = {"hop_length": 64, "segment": 3 * step, "step": step, "statistics": 4 * step, "output": output}
+    wave = sound(0.5)
+    assert_close(spectrogram_segments(wave, **options), segments_by_definition(wave, **options), output, "numba")
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(
     "options",
     [

@@ -40,7 +40,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def metrics(clock: Clock) -> Iterator[Metrics]:
-    with Metrics(Address("127.0.0.1", 0), Access("127.0.0.1", None), clock) as metrics:
+    with Metrics(Address("127.0.0.1", 0), Access("127.0.0.1", None), clock=clock) as metrics:
         yield metrics
 
 
