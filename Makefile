@@ -46,7 +46,7 @@ soak: .venv/dev
 
 .venv/dev: .venv/runtime
 	@sh scripts/require_packages.sh $(TEST_PACKAGES)
-	@echo "Installing what training, export and tests need into .venv (2.2 GB more)..." >&2
+	@echo "Installing what training, export and tests need into .venv (2.4 GB more)..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 

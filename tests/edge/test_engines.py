@@ -239,6 +239,17 @@ def test_int8_on_the_cpu_stands_in_for_the_cpu_alone(build: Callable[..., Path])
     assert int8.name == "onnxruntime-cpu int8"
 
 
+def test_int8_that_is_not_finite_does_not_stand_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = judged_bundle(tmp_path / "bundle", held=True)
+    manifest = read_manifest(bundle)
+    file = bundle / manifest.parts["visual"].files["int8-onnxruntime"]
+    with_weights(DEFAULT_BUNDLE / "visual.onnx", file, lambda weights: weights * np.nan)
+    engines = Engines(bundle, manifest, "onnxruntime", "float32")
+    engines.open("visual")
+    assert engines.open_int8("visual") is None
+    assert said(capsys) == ["visual cannot go to INT8 under load: embedding is not finite"]
+
+
 def test_what_is_asked_for_and_cannot_be_had_is_an_error(build: Callable[..., Path]) -> None:
     with pytest.raises(ArtefactError, match=r"visual cannot be run on tensorrt: no engine .* Leave --engine out"):
         opened("tensorrt")
