@@ -2,9 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bundle.features import NS_PER_S
-from edge.message import Message
+
+if TYPE_CHECKING:  # edge-doctor parses options where NumPy is missing
+    from edge.message import Message
 
 SAFETY_STATES = ("agitated", "startled")
 """What may be approved at all: states in which a driver may need help within seconds.
@@ -44,7 +47,7 @@ class FleetProfile:
         self._state: str | None = None
         self._since_ns = 0
 
-    def reduce(self, message: Message) -> Message:
+    def reduce(self, message: "Message") -> "Message":
         """What of the message may leave the process."""
         state = message["state"] if message["state"] in self.states else OTHER
         if state != self._state:

@@ -102,7 +102,7 @@ class TestPackages:
     def test_versions_that_this_python_must_have_are_those_of_setup(self) -> None:
         (wanted,) = re.findall(r'python_requires="(.*)"', (ROOT / "setup.py").read_text())
         assert wanted == ">={}.{},<{}.{}".format(*OLDEST, *TOO_NEW)
-        assert set(OURS) == MAY_IMPORT.keys()
+        assert set(OURS) == {package for package in MAY_IMPORT if "/" not in package}  # others are installed apart
 
     def test_missing_and_old_packages_are_told_with_the_command(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
