@@ -17,6 +17,7 @@ from bundle.manifest import INT8_ONNXRUNTIME
 from export.parity import random_inputs
 from networks.attention_fusion import AttentionFusionConfig
 from networks.systems import variant_config
+from perception.network import Network
 from perception.onnxrt import OnnxRuntimeEngine
 
 WINDOWS_S = (2, 4, 8, 16)
@@ -59,14 +60,20 @@ def bench_cost(of: Sequence[str], variants: Sequence[str], threads: Sequence[int
 def _bench_updates(variants: Sequence[str], rounds: int) -> Iterator[Comparison]:
     with TemporaryDirectory() as folder:
         for name in variants:
-            print(f"{name}: exporting the untrained network for {len(WINDOWS_S)} windows", file=sys.stderr)
-            windows = {s: Variant(name, Path(folder) / f"{name}{s}", WindowSpec(window_s=s)) for s in WINDOWS_S}
-            networks = {s: variant.opened(variant.engines(INT8_ONNXRUNTIME)) for s, variant in windows.items()}
-            yield from _compare_updates(name, "window", {f"{s} s": Updates(networks[s]) for s in WINDOWS_S}, rounds)
-            cameras = {f"{fps} fps": Updates(networks[4], fps) for fps in CAMERAS_FPS}
+            print(f"{name}: exporting the untrained network", file=sys.stderr)
+            variant = Variant(name, Path(folder) / name)
+            network = variant.opened(variant.engines(INT8_ONNXRUNTIME))
+            windows = {f"{s} s": Updates(_with_window(variant, s, Path(folder) / f"{name} {s}")) for s in WINDOWS_S}
+            yield from _compare_updates(name, "window", windows, rounds)
+            cameras = {f"{fps} fps": Updates(network, fps) for fps in CAMERAS_FPS}
             yield from _compare_updates(name, "camera", cameras, rounds)
-            faces = {f"{count}": Updates(networks[4], faces=count) for count in FACES}
+            faces = {f"{count}": Updates(network, faces=count) for count in FACES}
             yield from _compare_updates(name, "faces", faces, rounds)
+
+
+def _with_window(variant: Variant, window_s: float, folder: Path) -> Network:
+    longer = Variant(variant.name, folder, WindowSpec(window_s=window_s), variant.encoders)
+    return longer.opened(longer.engines(INT8_ONNXRUNTIME))
 
 
 def _compare_updates(name: str, what: str, settings: Mapping[str, Updates], rounds: int) -> list[Comparison]:
@@ -87,14 +94,14 @@ def _against_first(
     work: str, runs: Mapping[str, Callable[[], object]], rounds: int, prepare: Callable[[], object] = lambda: None
 ) -> list[Comparison]:
     (first, ours), *others = runs.items()
-    return compare(f"{work} {first}", ours, dict(others), rounds, prepare=prepare)
+    return compare(f"{work} {first}", ours, dict(others), 10 * rounds, prepare=prepare)  # each takes a few ms
 
 
 def _bench_system(label: str, threads: Sequence[int], rounds: int) -> Iterator[Comparison]:
     """One run of each part, in INT8 but for the head, against ONNX Runtime in float32 and PyTorch."""
     print(f"{label}: exporting the untrained network", file=sys.stderr)
     with TemporaryDirectory() as folder:
-        for name, part in untrained_parts(untrained(*SYSTEMS[label]), Path(folder)).items():
+        for name, part in untrained_parts(untrained(*SYSTEMS[label]).parts(), Path(folder)).items():
             inputs = random_inputs(part.part.inputs, 1)
             if name != "head":
                 part = with_int8(part, inputs)

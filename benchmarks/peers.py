@@ -105,7 +105,7 @@ def _available(makers: Mapping[str, Callable[[], Recompute]]) -> dict[str, Recom
             run = make()
             run()
         except Exception as error:  # compilers and optional libraries fail in ways of their own
-            print(f"{name} is left out: {type(error).__name__}: {str(error).splitlines()[:1]}", file=sys.stderr)
+            print(f"{name} is left out: {type(error).__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         else:
             peers[name] = run
     return peers

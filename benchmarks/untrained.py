@@ -55,13 +55,12 @@ def untrained(system: str, config: Any) -> System:
     return network.eval()
 
 
-def untrained_parts(network: System, folder: Path) -> dict[str, UntrainedPart]:
-    """The parts of a network that is in evaluation mode, their files in float32 written into `folder`."""
-    parts = network.parts()
-    *_, head = parts
+def untrained_parts(parts: Mapping[str, NetworkPart], folder: Path) -> dict[str, UntrainedPart]:
+    """The parts of an untrained network, their files in float32 written into `folder`, which is made."""
+    folder.mkdir(exist_ok=True)
     exported = {}
     for name, part in parts.items():
-        module, path = part_module(part, [1.0] * len(parts[head].outputs)), folder / f"{name}.onnx"
+        module, path = part_module(part, [1.0] * len(part.outputs)), folder / f"{name}.onnx"
         write_onnx(module, path, part.inputs, part.outputs)
         simplify_onnx(path)
         exported[name] = UntrainedPart(part, module, {FLOAT32: path})

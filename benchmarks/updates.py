@@ -23,7 +23,7 @@ from bundle.features import (
 )
 from bundle.labels import RAVDESS_LABELS
 from bundle.manifest import FLOAT32
-from networks.mrpn import VARIANTS, Mrpn
+from networks.mrpn import VARIANTS
 from perception.chunks import AudioChunk, VideoChunk
 from perception.engine import Engine, Tensors
 from perception.face import FaceDetection
@@ -45,27 +45,33 @@ IMAGES = 7
 
 
 class Variant:
-    """MRPN of one size, untrained, as what we and peers need of it. Weights do not depend on the window.
+    """MRPN of one size, untrained, as what we and peers need of it.
 
     Parameters
     ----------
-    name : of `SPECS`. folder : for its ONNX files.
+    name : of `SPECS`. folder : for its ONNX files. encoders : of another window's variant, which are the same.
     """
 
-    def __init__(self, name: str, folder: Path, window: WindowSpec = WindowSpec()) -> None:  # noqa: B008 (immutable)
+    def __init__(
+        self, name: str, folder: Path, window: WindowSpec = WindowSpec(),  # noqa: B008 (immutable)
+        encoders: Mapping[str, UntrainedPart] | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.window = name, window
         self.audio, self.video = SPECS[name]
-        config = replace(
-            VARIANTS[name], labels=len(RAVDESS_LABELS), image_slots=window.image_slots,
-            segment_slots=window.segment_slots(self.audio),
-        )  # fmt: skip
-        self.network = untrained("mrpn", config)
-        assert isinstance(self.network, Mrpn)
-        folder.mkdir(exist_ok=True)
-        self.parts: dict[str, UntrainedPart] = untrained_parts(self.network, folder)
-        for name, chunks in self.remember()[0].items():
-            tensor = next(iter(self.parts[name].part.inputs))
-            self.parts[name] = with_int8(self.parts[name], {tensor: chunks})
+        images, segments = window.image_slots, window.segment_slots(self.audio)
+        config = replace(VARIANTS[name], labels=len(RAVDESS_LABELS), image_slots=images, segment_slots=segments)
+        parts = untrained("mrpn", config).parts()
+        if encoders:
+            self.parts = {**encoders, **untrained_parts({"head": parts["head"]}, folder)}
+            return
+        self.parts = untrained_parts(parts, folder)
+        for part, chunks in self.remember()[0].items():
+            tensor = next(iter(self.parts[part].part.inputs))
+            self.parts[part] = with_int8(self.parts[part], {tensor: chunks})
+
+    @property
+    def encoders(self) -> Mapping[str, UntrainedPart]:
+        return {name: part for name, part in self.parts.items() if name != "head"}
 
     def engines(self, precision: str = FLOAT32, threads: int = 1) -> dict[str, Engine]:
         """ONNX Runtime for each part."""
