@@ -36,7 +36,8 @@ def draw_comparisons(rows: Sequence[Comparison], path: Path) -> None:
     lines = -(-len(works) // columns)
     figure, panels = _figure(lines, columns, (5.5 * columns, 2.6 * lines))
     for panel, group in zip(panels, works, strict=False):
-        names = ["ours", *(row.peer for row in group)]
+        first = group[0].work.partition(": ")[2] or "ours"  # of settings that are compared, the first
+        names = [first, *(row.peer for row in group)]
         times_ms = [group[0].ours_us / 1e3, *(row.peer_us / 1e3 for row in group)]
         bars = panel.barh(names, times_ms, color=["tab:orange", *["tab:blue"] * len(group)])
         panel.bar_label(bars, ["", *(f" {row.ratio:.3g}x" for row in group)])
