@@ -13,6 +13,7 @@ from perception.chunks import VideoChunk
 from perception.clip import decode_clip
 
 WIDTH, HEIGHT, FPS, SAMPLE_RATE_HZ = 1280, 720, 30, 16_000
+BLOCK = SAMPLE_RATE_HZ // 10
 
 DRIVER_S = 8.0
 """At most, of the clip."""
@@ -54,12 +55,15 @@ def _write(target: Path, images: list[npt.NDArray[np.uint8]], samples: npt.NDArr
         video = container.add_stream("libx264", rate=FPS, width=WIDTH, height=HEIGHT, pix_fmt="yuv420p")
         video.options = {"crf": "20", "preset": "ultrafast"}
         audio = container.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
+        packets = []
         for number, pixels in enumerate(images):
             image = av.VideoFrame.from_ndarray(pixels)
             image.pts, image.time_base = number, Fraction(1, FPS)
-            container.mux(video.encode(image))
-        heard = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
-        heard.pts, heard.sample_rate, heard.time_base = 0, SAMPLE_RATE_HZ, Fraction(1, SAMPLE_RATE_HZ)
-        container.mux(audio.encode(heard))
-        for stream in (video, audio):
-            container.mux(stream.encode(None))
+            packets += video.encode(image)
+        for first in range(0, len(samples), BLOCK):
+            heard = av.AudioFrame.from_ndarray(samples[np.newaxis, first : first + BLOCK], format="s16", layout="mono")
+            heard.pts, heard.sample_rate, heard.time_base = first, SAMPLE_RATE_HZ, Fraction(1, SAMPLE_RATE_HZ)
+            packets += audio.encode(heard)
+        packets += [*video.encode(None), *audio.encode(None)]
+        # in order of time, or whoever decodes the file has to keep all images until the sound comes
+        container.mux(sorted((p for p in packets if p.dts is not None), key=lambda p: p.dts * p.time_base))

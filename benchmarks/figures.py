@@ -15,12 +15,12 @@ def draw_runtime(run: RuntimeRun, path: Path) -> None:
     figure, panels = _figure(2, 2, (12, 7))
     start_ns = run.messages[0]["emitted_ns"]
     ages = [((m["emitted_ns"] - start_ns) / NS_PER_S, m["age_ms"]) for m in run.messages if m["age_ms"] is not None]
-    panels[0].plot(*zip(*ages, strict=True), ".", markersize=3) if ages else None
-    panels[0].set(title="age of each message", xlabel="s", ylabel="ms", ylim=(0, None))
+    panels[0].plot([at_s for at_s, _ in ages], [age_ms for _, age_ms in ages], ".", markersize=3)
+    panels[0].set(title="age of each message", xlabel="s", ylabel="ms", ylim=0)
     for name, panel in zip(("CPU", "memory"), panels[1:3], strict=True):
         unit, values = run.samples[name]
         panel.plot(*zip(*values, strict=True))
-        panel.set(title=name, xlabel="s", ylabel=unit, ylim=(0, None))
+        panel.set(title=name, xlabel="s", ylabel=unit, ylim=(0, 1.1 * max(value for _, value in values)))
     stages = [row for row in run.measures() if row.measure.startswith("stage: ")]
     for position, row in enumerate(stages):
         panels[3].plot([row.p50, row.p90, row.p99], [position] * 3, "o-")

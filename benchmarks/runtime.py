@@ -51,8 +51,8 @@ class Measure:
 class RuntimeRun:
     """A run after its warm-up.
 
-    messages : of edge-run. samples : by what was measured, (unit, (second, value) of each). stages : microseconds of
-    each call. appears_ns, leaves_ns : when the driver came into view and left, by the clock of the messages.
+    messages : of edge-run. samples : by what was measured, (unit, (second from the start, value) of each). stages :
+    microseconds of each call. appears_ns, leaves_ns : when the driver came into view and left, by the messages' clock.
     """
 
     messages: Sequence[Message]
@@ -172,7 +172,10 @@ def _after_warm_up(
     leaves = [event_ns + round(driver_s * NS_PER_S) for event_ns in appears]
     return RuntimeRun(
         [m for m in messages if m["emitted_ns"] >= begin_ns],
-        {name: (unit, [v for v in values if v[0] > WARM_UP_S]) for name, (unit, values) in samples.items()},
+        {
+            name: (unit, [(second - WARM_UP_S, value) for second, value in values if second > WARM_UP_S])
+            for name, (unit, values) in samples.items()
+        },
         {stage: [ns / 1e3 for at_ns, ns in calls if at_ns >= begin_ns] for stage, calls in timed["times"].items()},
         [event_ns for event_ns in appears if event_ns >= begin_ns],
         [event_ns for event_ns in leaves if event_ns >= begin_ns],
