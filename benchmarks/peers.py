@@ -51,14 +51,13 @@ def _bench(variant: Variant, threads: int, rounds: int) -> list[Comparison]:
     peers = _available(_peers(variant, window, threads))
     by_precision = {FLOAT32: outputs, INT8_ONNXRUNTIME: variant.remember(INT8_ONNXRUNTIME)[1]}
     report_differences(variant.name, by_precision, {name: run() for name, run in peers.items()})
-    updates = {OUR_FLOAT: lambda: Updates(variant.opened(variant.engines(FLOAT32, threads))).update}
+    engines = {OUR_FLOAT: variant.engines(FLOAT32, threads)}
     if OPENVINO_INT8 in peers:
-        engines = _openvino(variant, INT8_ONNXRUNTIME, threads)
-        updates[OUR_OPENVINO] = lambda: Updates(variant.opened(engines)).update
+        engines[OUR_OPENVINO] = _openvino(variant, INT8_ONNXRUNTIME, threads)
+    others = {name: Updates(variant.opened(opened)).update for name, opened in engines.items()}
     ours = Updates(variant.opened(variant.engines(INT8_ONNXRUNTIME, threads)))
-    contestants = {**{name: make() for name, make in updates.items()}, **peers}
-    rows = compare(f"update {variant.name}", ours.update, contestants, rounds, conditions=Conditions(threads))
-    return [*rows, *(seen_from(OUR_OPENVINO, rows) if OUR_OPENVINO in updates else [])]
+    rows = compare(f"update {variant.name}", ours.update, {**others, **peers}, rounds, conditions=Conditions(threads))
+    return [*rows, *(seen_from(OUR_OPENVINO, rows) if OUR_OPENVINO in others else [])]
 
 
 def report_differences(name: str, ours: Mapping[str, Tensors], theirs: Mapping[str, Tensors]) -> None:

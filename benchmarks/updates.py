@@ -102,7 +102,7 @@ class Updates:
     def __init__(self, network: Network, fps: int = FPS, faces: int = 1) -> None:
         self._head, window = network.engines["head"], network.window
         self._step_ns, self._images_per_step = window.step_ns, round(fps * window.step_s)
-        self._step_samples, self._number = network.audio.step_samples, 0
+        self._number = 0
         rng, found = np.random.default_rng(0), [_face(number) for number in range(faces)]
         self._images, self._waves = cycle(_images(rng)), cycle(_sound(rng, network.audio))
         self._perception = Perception(network, detect=lambda _: found, microphone=True, start_ns=0)
