@@ -33,6 +33,8 @@ check: .venv/dev
 bench: .venv/dev
 	$(BIN)/edge-bench kernels
 	$(BIN)/edge-bench runtime
+	$(BIN)/edge-bench peers
+	$(BIN)/edge-bench cost
 
 soak: .venv/dev
 	$(BIN)/python -m benchmarks.soak --hours 8

@@ -3,13 +3,14 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
 import numpy as np
+from tqdm import tqdm
 
 _EVICTED_BYTES = 64 << 20
 """Read before each cold run: more than a core's own caches hold."""
@@ -17,7 +18,7 @@ _EVICTED_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Conditions:
-    """threads : that peers may use; ours are always one. cache : what a run finds in the core's own caches."""
+    """threads : that a contestant may use; our kernels take one. cache : what a run finds in the core's own caches."""
 
     threads: int = 1
     cache: Literal["hot", "cold"] = "hot"
@@ -53,7 +54,7 @@ def compare(
     """
     contestants = {"": ours, **peers}
     times_us: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_ in range(rounds + 2):
+    for round_ in tqdm(range(rounds + 2), work, leave=False, disable=None):
         for name, run in contestants.items():
             prepare()
             taken_us = _cold_run_us(run) if conditions.cache == "cold" else _hot_run_us(run, runs)
@@ -68,6 +69,16 @@ def compare(
         )
         for name in peers
     ]  # fmt: skip
+
+
+def seen_from(peer: str, rows: Sequence[Comparison]) -> list[Comparison]:
+    """The same medians with one peer, another way of ours, in our place."""
+    (ours,) = (row for row in rows if row.peer == peer)
+    return [
+        replace(row, work=f"{row.work}, {peer}", ours_us=ours.peer_us, ratio=round(row.peer_us / ours.peer_us, 2))
+        for row in rows
+        if row is not ours
+    ]
 
 
 def _hot_run_us(run: Callable[[], object], runs: int) -> float:

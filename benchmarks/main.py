@@ -3,19 +3,27 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from benchmarks.interleave import Comparison
 from bundle.errors import EdgeEmotionError
 from bundle.manifest import DEFAULT_BUNDLE
+
+if TYPE_CHECKING:
+    from benchmarks.interleave import Comparison
+    from benchmarks.runtime import Measure
+
+VARIANTS = ("slim", "full")
+"""Of MRPN: the default bundle's network, and the paper's."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         rows = _rows(options)
-    except EdgeEmotionError as error:
+    except (EdgeEmotionError, OSError) as error:
         print(f"edge-bench: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
@@ -24,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("edge-bench: stopped; medians need the whole run", file=sys.stderr)
         return 1
-    print(_table(rows), file=sys.stderr)
+    if options.subject == "runtime":
+        print(_table_of_measures(cast("Sequence[Measure]", rows)), file=sys.stderr)
+    else:
+        print(_table_of_comparisons(cast("Sequence[Comparison]", rows)), file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     return 0
@@ -33,32 +44,90 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-bench", description="Measure this machine; peers run in the same run.")
     subcommands = parser.add_subparsers(dest="subject", required=True)
-    kernels = subcommands.add_parser("kernels", help="spectrograms, against torch, librosa and SciPy")
-    runtime = subcommands.add_parser("runtime", help="an update of the network, against its whole window")
+    subcommands.add_parser("kernels", help="spectrograms and faces, against torch, librosa, SciPy and OpenCV")
+    runtime = subcommands.add_parser("runtime", help="edge-run itself, in real time, on a clip in place of devices")
     runtime.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the built-in one)")
-    for subcommand in (kernels, runtime):
+    runtime.add_argument("--clip", type=Path, metavar="FILE", help="of a driver (default: the demo's)")
+    runtime.add_argument(
+        "--duration", type=_positive, default=60.0, metavar="S", help="after a warm-up (default: %(default)g)"
+    )
+    peers = subcommands.add_parser("peers", help="an update, against its whole window in PyTorch, ONNX Runtime, ...")
+    cost = subcommands.add_parser("cost", help="by window, camera, faces and system; encoders and head apart")
+    cost.add_argument("--of", nargs="+", metavar="NAME", help="a part of it (default: all; a wrong name lists them)")
+    for subcommand in (peers, cost):
+        subcommand.add_argument(
+            "--variant", nargs="+", choices=VARIANTS, default=VARIANTS, help="of MRPN (default: both)"
+        )
+        subcommand.add_argument(
+            "--threads", nargs="+", type=int, choices=range(1, 65), default=(1, 2), metavar="N",
+            help="of each contestant (default: 1, then 2)",
+        )  # fmt: skip
+        subcommand.add_argument(
+            "--rounds", type=int, choices=range(1, 1001), default=10, metavar="N", help="(default: 10)"
+        )
+    for subcommand in subcommands.choices.values():
         subcommand.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
+    for subcommand in (runtime, peers, cost):
+        subcommand.add_argument("--figure", type=Path, metavar="FILE", help="draw the rows; .png")
     return parser
 
 
-def _rows(options: argparse.Namespace) -> list[Comparison]:
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def _rows(options: argparse.Namespace) -> "Sequence[Comparison | Measure]":
+    """Measure what is asked for, and draw it."""
     if options.subject == "kernels":
         from benchmarks.kernels import bench_kernels
 
         return list(bench_kernels())
-    from benchmarks.runtime import bench_runtime
+    if options.subject == "runtime":
+        from benchmarks.figures import draw_runtime
+        from benchmarks.runtime import DEMO, run_runtime
 
-    return bench_runtime(options.bundle)
+        run = run_runtime(options.clip or DEMO, options.bundle, options.duration)
+        if options.figure:
+            draw_runtime(run, options.figure)
+        return run.measures()
+    rows = _comparisons(options)
+    if options.figure:
+        from benchmarks.figures import draw_comparisons
+
+        draw_comparisons(rows, options.figure)
+    return rows
 
 
-def _table(rows: list[Comparison]) -> str:
-    lines = [f"{'work':24} {'ours':>12}   {'peer':32} {'peer takes':>12} {'ratio':>8}  threads  cache"]
+def _comparisons(options: argparse.Namespace) -> "list[Comparison]":
+    if options.subject == "peers":
+        from benchmarks.peers import bench_peers
+
+        return list(bench_peers(options.variant, options.threads, options.rounds))
+    from benchmarks.cost import COSTS, bench_cost
+
+    return list(bench_cost(options.of or COSTS, options.variant, options.threads, options.rounds))
+
+
+def _table_of_comparisons(rows: "Sequence[Comparison]") -> str:
+    width = max(24, *(len(row.work) for row in rows))
+    lines = [f"{'work':{width}} {'ours':>12}   {'peer':32} {'peer takes':>12} {'ratio':>8}  threads  cache"]
     for row in rows:
         ours, peer = f"{row.ours_us:.0f} us", f"{row.peer_us:.0f} us"
         lines.append(
-            f"{row.work:24} {ours:>12}   {row.peer:32} {peer:>12} {row.ratio:>7.2f}x {row.threads:>8}  {row.cache}"
+            f"{row.work:{width}} {ours:>12}   {row.peer:32} {peer:>12} {row.ratio:>7.2f}x {row.threads:>8}  {row.cache}"
         )
-    return "\n".join([*lines, f"medians; threads are the peers', ours take one; {rows[0].hardware}"])
+    return "\n".join([*lines, f"medians; threads are each contestant's, our kernels take one; {rows[0].hardware}"])
+
+
+def _table_of_measures(rows: "Sequence[Measure]") -> str:
+    lines = [f"{'measure':28} {'unit':>12} {'count':>8} {'p50':>10} {'p90':>10} {'p99':>10} {'max':>10}"]
+    for row in rows:
+        quantiles = " ".join(f"{value:>10.2f}" for value in (row.p50, row.p90, row.p99, row.max))
+        lines.append(f"{row.measure:28} {row.unit:>12} {row.count:>8} {quantiles}")
+    return "\n".join([*lines, rows[0].hardware])
 
 
 if __name__ == "__main__":

@@ -1,57 +1,187 @@
-"""What an update costs, against recomputing its whole window as one would without a cache."""
+"""The real edge-run on a clip in place of its devices, in real time: ages, delays, stages, drops, and what it takes."""
 
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from benchmarks.interleave import Comparison, compare
-from bundle.features import AUDIO_EMBEDDINGS, AUDIO_MASK, EMBEDDING, FACE, SPECTROGRAM, VISUAL_EMBEDDINGS, VISUAL_MASK
-from kernels import HighPass, SpectrogramStream, preprocess_faces, similarity_from_eyes
-from perception.network import open_network
-from perception.segments import segments_of_wave
+from benchmarks.camera_clip import EMPTY_S, write_camera_clip
+from benchmarks.interleave import hardware
+from benchmarks.machine import ProcessMeter
+from bundle.errors import InputError
+from bundle.features import NS_PER_S
+from edge.message import Message
+
+DEMO = Path(__file__).parents[1] / "demo" / "driver.mp4"
+
+WARM_UP_S = 10.0
+"""After the first message, of which nothing counts: networks load, caches fill."""
+
+STARTS_WITHIN_S = 60.0
+
+UNKNOWN = "unknown"
 
 
-def bench_runtime(bundle: Path) -> list[Comparison]:
-    """The work of one update: two images, one segment, the head; and of the same window from nothing."""
-    network = open_network(bundle)
-    video, audio, window = network.video, network.audio, network.window
-    images, segments = window.image_slots, window.segment_slots(audio)
-    new_images = round(window.step_s / window.image_period_s)
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 255, (720, 1280, 3), dtype=np.uint8)
-    wave = (rng.standard_normal(round(window.window_s * audio.sample_rate_hz)) * 2_000).astype(np.int16)
-    matrix = similarity_from_eyes((600, 300), (680, 305), video.size_px, mouth=(640, 390))
-    visual = rng.standard_normal((1, images, network.embedding_sizes["visual"]), np.float32)
-    heard = rng.standard_normal((1, segments, network.embedding_sizes["audio"]), np.float32)
-    masks = np.ones((1, images), np.float32), np.ones((1, segments), np.float32)
-    filtering, stream = HighPass(audio.highpass_hz), SpectrogramStream(**audio.stream_options())
-    stream.push(wave)
-    list(stream.segments())
+@dataclass(frozen=True)
+class Measure:
+    """Quantiles of `count` values; of a single value, the value itself."""
 
-    def encode_images(count: int) -> np.ndarray:
-        crops = [preprocess_faces(image, [matrix], video.size_px, supersample=video.supersample) for _ in range(count)]
-        return network.engines["visual"].run({FACE: np.concatenate(crops)})[EMBEDDING]
+    measure: str
+    unit: str
+    count: int
+    p50: float
+    p90: float
+    p99: float
+    max: float
+    hardware: str
 
-    def encode_segments(spectrograms: np.ndarray) -> np.ndarray:
-        return network.engines["audio"].run({SPECTROGRAM: spectrograms[:, None]})[EMBEDDING]
 
-    def run_head(visual: np.ndarray, heard: np.ndarray) -> None:
-        inputs = {
-            VISUAL_EMBEDDINGS: visual, VISUAL_MASK: masks[0], AUDIO_EMBEDDINGS: heard, AUDIO_MASK: masks[1],
-        }  # fmt: skip
-        network.engines["head"].run(inputs)
+@dataclass(frozen=True)
+class RuntimeRun:
+    """A run after its warm-up.
 
-    def update() -> None:
-        encode_images(new_images)
-        stream.push(filtering.push(wave[: audio.step_samples]))
-        encode_segments(np.stack(list(stream.segments())))
-        run_head(visual, heard)
+    messages : of edge-run. samples : by what was measured, (unit, (second from the start, value) of each). stages :
+    microseconds of each call. appears_ns, leaves_ns : when the driver came into view and left, by the messages' clock.
+    """
 
-    def whole_window() -> None:
-        spectrograms = segments_of_wave(wave, audio)
-        run_head(encode_images(images)[None], encode_segments(spectrograms)[None])
+    messages: Sequence[Message]
+    samples: Mapping[str, tuple[str, Sequence[tuple[float, float]]]]
+    stages: Mapping[str, Sequence[float]]
+    appears_ns: Sequence[int]
+    leaves_ns: Sequence[int]
 
-    return [
-        *compare("update", update, {"the whole window recomputed": whole_window}),
-        *compare("update", update, {"of which the head": lambda: run_head(visual, heard)}),
-    ]
+    def measures(self) -> list[Measure]:
+        """All rows; delays only where there was an event, GPU and power only where the machine tells them."""
+        messages = self.messages
+        ages = [m["age_ms"] for m in messages if m["age_ms"] is not None]
+        intervals = [(b["emitted_ns"] - a["emitted_ns"]) / 1e6 for a, b in pairwise(messages)]
+        seconds = (messages[-1]["emitted_ns"] - messages[0]["emitted_ns"]) / NS_PER_S
+        rows = {
+            "throughput": ("updates/s", [(len(messages) - 1) / seconds]),
+            "age": ("ms", ages),
+            "between updates": ("ms", intervals),
+            "driver appears, to state": ("ms", delays_ms(messages, self.appears_ns, known=True)),
+            "driver leaves, to unknown": ("ms", delays_ms(messages, self.leaves_ns, known=False)),
+            **{f"stage: {stage}": ("ms", [us / 1e3 for us in times]) for stage, times in self.stages.items()},
+            **{
+                f"dropped {what}": (what, [count - messages[0]["dropped"][what]])
+                for what, count in messages[-1]["dropped"].items()
+            },
+            **{name: (unit, [value for _, value in values]) for name, (unit, values) in self.samples.items()},
+        }
+        return [_measure(name, unit, values) for name, (unit, values) in rows.items() if values]
+
+
+def run_runtime(clip: Path, bundle: Path, duration_s: float) -> RuntimeRun:
+    """Measure for `duration_s` after the warm-up.
+
+    Raises
+    ------
+    InputError : the clip cannot be read, or edge-run does not run so long.
+    """
+    with TemporaryDirectory() as folder:
+        camera, times, errors = (Path(folder) / name for name in ("camera.mkv", "times.json", "errors.txt"))
+        driver_s = write_camera_clip(clip, camera)
+        lasts_s = WARM_UP_S + duration_s
+        arguments = ["--clip", camera, "--chaos", "none", "--bundle", bundle.resolve()]
+        command = [sys.executable, "-m", "benchmarks.stopwatch", times, *arguments]
+        with _edge_run([str(part) for part in command], errors) as process:
+            messages, samples = _watch(process, lasts_s)
+        if not messages or messages[-1]["emitted_ns"] - messages[0]["emitted_ns"] < WARM_UP_S * NS_PER_S:
+            raise InputError(f"edge-run ended too early; it says: {errors.read_text(encoding='utf-8').strip()}")
+        timed = json.loads(times.read_text(encoding="utf-8"))
+    return _after_warm_up(messages, samples, timed, driver_s)
+
+
+def delays_ms(messages: Sequence[Message], events_ns: Sequence[int], *, known: bool) -> list[float]:
+    """From each event to the emission of the first message that shows it: a state that is known, or "unknown".
+
+    An event at which it is shown already, or that nothing follows before the next one, has no delay.
+    """
+    delays = []
+    for event_ns, end_ns in pairwise([*events_ns, messages[-1]["emitted_ns"] + 1]):
+        shown = [(m["state"] != UNKNOWN) == known for m in messages if m["emitted_ns"] < event_ns]
+        after = [m["emitted_ns"] for m in messages if event_ns <= m["emitted_ns"] < end_ns]
+        shows = [m["emitted_ns"] for m in messages if m["emitted_ns"] in after and (m["state"] != UNKNOWN) == known]
+        if shown and not shown[-1] and shows:
+            delays.append((shows[0] - event_ns) / 1e6)
+    return delays
+
+
+@contextmanager
+def _edge_run(command: Sequence[str], errors: Path) -> Iterator[subprocess.Popen[str]]:
+    with (
+        errors.open("w", encoding="utf-8") as stderr,
+        subprocess.Popen(
+            command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as process,
+    ):  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.terminate()  # it finishes the update in hand
+            process.wait()
+
+
+def _watch(process: subprocess.Popen[str], lasts_s: float) -> tuple[list[Message], dict[str, Any]]:
+    """Read messages and sample the process each second, from its first message on."""
+    assert process.stdout is not None
+    messages: list[Message] = []
+    first = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            messages.append(json.loads(line))
+            first.set()
+        first.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    first.wait(STARTS_WITHIN_S)
+    samples: dict[str, Any] = {}
+    meter, began_s = ProcessMeter(process.pid, time.monotonic), time.monotonic()
+    for second in tqdm(range(1, round(lasts_s) + 1), "edge-run", unit="s", disable=None):
+        time.sleep(max(0.0, began_s + second - time.monotonic()))
+        if process.poll() is not None:
+            break
+        for name, (unit, value) in meter.sample().items():
+            samples.setdefault(name, (unit, []))[1].append((float(second), value))
+    process.terminate()
+    reader.join()
+    return messages, samples
+
+
+def _after_warm_up(
+    messages: Sequence[Message], samples: Mapping[str, Any], timed: Mapping[str, Any], driver_s: float
+) -> RuntimeRun:
+    begin_ns, end_ns = messages[0]["emitted_ns"] + round(WARM_UP_S * NS_PER_S), messages[-1]["emitted_ns"]
+    lap_ns = round((driver_s + EMPTY_S) * NS_PER_S)
+    appears = range(timed["origin_ns"], end_ns, lap_ns)
+    leaves = [event_ns + round(driver_s * NS_PER_S) for event_ns in appears]
+    return RuntimeRun(
+        [m for m in messages if m["emitted_ns"] >= begin_ns],
+        {
+            name: (unit, [(second - WARM_UP_S, value) for second, value in values if second > WARM_UP_S])
+            for name, (unit, values) in samples.items()
+        },
+        {stage: [ns / 1e3 for at_ns, ns in calls if at_ns >= begin_ns] for stage, calls in timed["times"].items()},
+        [event_ns for event_ns in appears if event_ns >= begin_ns],
+        [event_ns for event_ns in leaves if event_ns >= begin_ns],
+    )
+
+
+def _measure(name: str, unit: str, values: Sequence[float]) -> Measure:
+    p50, p90, p99 = (round(float(value), 3) for value in np.percentile(values, (50, 90, 99)))
+    return Measure(name, unit, len(values), p50, p90, p99, round(float(max(values)), 3), hardware())

@@ -47,6 +47,7 @@ class Scenario:
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
+        Scenario("none", "nothing: a run to compare others with", 0, 1),
         Scenario("unplug-camera", "the camera is gone and cannot be opened", 4, 3, needs="camera"),
         Scenario("freeze-camera", "the camera gives the same image again and again", 4, 1.5, needs="camera"),
         Scenario("slow-camera", "the camera gives 2.5 images per second", 4, 2.5, needs="camera"),

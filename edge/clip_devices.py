@@ -16,16 +16,16 @@ from edge.jpeg import jpeg_from_rgb, rgb_from_jpeg
 from perception.chunks import AudioChunk
 from perception.clip import decode_clip, probe_clip
 
-LONGEST_S = 10
+LONGEST_S = 20
 """Of the clip is kept, decoded, so that its images come in time."""
 
-IMAGE_INTERVAL_NS = NS_PER_S // 15
+IMAGE_INTERVAL_NS = NS_PER_S // 31
 
 BLOCK_NS = 20_000_000
 
 
 class ClipDevices:
-    """A camera of 15 images per second and a microphone of 16 kHz that show one clip at the same time.
+    """A camera of up to 30 images per second and a microphone of 16 kHz that show one clip at the same time.
 
     Raises
     ------

@@ -10,10 +10,11 @@ from perception.engine import Tensors
 class OnnxRuntimeEngine:
     """Runs an ONNX file.
 
-    One thread, and none that spins: several spinning sessions in one process slow each other down.
+    No thread spins: several spinning sessions in one process slow each other down.
 
     Parameters
     ----------
+    threads : of one run.
     optimize : False runs each node of the file as it stands: what a file made for TensorRT computes there.
 
     Raises
@@ -23,11 +24,11 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime-cpu"
 
-    def __init__(self, path: str | Path, *, optimize: bool = True) -> None:
+    def __init__(self, path: str | Path, *, threads: int = 1, optimize: bool = True) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3  # errors only; they are raised as well

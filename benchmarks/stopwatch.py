@@ -1,0 +1,81 @@
+"""edge-run with a stopwatch at each of its stages: python -m benchmarks.stopwatch TIMES.json [options of edge-run].
+
+Nothing in the runtime knows of it; TIMES.json is written when the run ends.
+"""
+
+import ctypes
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import edge.clip_devices
+import edge.run
+import perception.encoders
+from edge.clock import now_ns
+from edge.publishers.jsonl import JsonLinesPublisher
+from perception.mediapipe_face import MediaPipeFaceDetector
+from perception.resilient import ResilientEngine
+from perception.state import StateMachine
+from perception.voice import VoiceActivity
+
+STAGES: dict[str, tuple[Any, str]] = {
+    "decode JPEG": (edge.clip_devices, "rgb_from_jpeg"),
+    "find faces": (MediaPipeFaceDetector, "detect"),
+    "crop face": (perception.encoders, "preprocess_faces"),
+    "hear speech": (VoiceActivity, "push"),
+    "run": (ResilientEngine, "run"),
+    "state": (StateMachine, "update"),
+    "publish": (JsonLinesPublisher, "publish"),
+}
+"""Functions by the names of their stages; "run" is told by the part of the network: "run visual"."""
+
+
+class Stopwatch:
+    """Times by stage: (when it began, how long it took), ns. origin_ns : when the clip's devices began, None before."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[tuple[int, int]]] = {}
+        self.origin_ns: int | None = None
+
+    def attach(self) -> None:
+        """Replace each stage by itself under the stopwatch."""
+        for stage, (owner, name) in STAGES.items():
+            setattr(owner, name, self.timed(stage, getattr(owner, name)))
+        opened = edge.clip_devices.ClipDevices.__init__
+
+        def begin(devices: Any, *arguments: Any) -> None:
+            opened(devices, *arguments)
+            self.origin_ns = devices.origin_ns
+            ctypes.CDLL(None).malloc_trim(0)  # hundreds of MB that decoding left, and no camera would
+
+        edge.clip_devices.ClipDevices.__init__ = begin  # type: ignore[assignment]
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*arguments: Any, **options: Any) -> Any:
+            began_ns, start_ns = now_ns(), time.perf_counter_ns()
+            try:
+                return function(*arguments, **options)
+            finally:
+                taken_ns = time.perf_counter_ns() - start_ns
+                name = f"run {arguments[0].part}" if stage == "run" else stage
+                self.times.setdefault(name, []).append((began_ns, taken_ns))
+
+        return run
+
+
+def main() -> int:
+    path, *arguments = sys.argv[1:]
+    stopwatch = Stopwatch()
+    stopwatch.attach()
+    status = edge.run.main(arguments)
+    Path(path).write_text(json.dumps({"origin_ns": stopwatch.origin_ns, "times": stopwatch.times}), encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

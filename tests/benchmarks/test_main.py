@@ -1,0 +1,40 @@
+"""edge-bench: rows to stdout, a table to stderr, one line for what goes wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import main
+from benchmarks.interleave import Comparison
+from benchmarks.runtime import Measure
+
+ROW = Comparison("update slim", "PyTorch eager", 1000.0, 20_000.0, 20.0, 1, "hot", "a machine")
+MEASURE = Measure("age", "ms", 300, 90.0, 120.0, 140.0, 151.0, "a machine")
+
+
+@pytest.mark.parametrize(("arguments", "row"), [(["peers"], ROW), (["cost"], ROW), (["runtime"], MEASURE)])
+def test_rows_go_to_stdout_and_a_table_to_stderr(
+    arguments: list[str], row: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "_rows", lambda _: [row])
+    assert main.main([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [vars(row)]
+    assert "a machine" in err
+    assert main.main(arguments) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["runtime", "--duration", "-1"], ["peers", "--threads", "0"], ["cost", "--variant", "wide"], []]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main.main(arguments)
+    assert exit_.value.code == 2
+
+
+def test_a_clip_that_is_none_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["runtime", "--clip", str(tmp_path / "none.mp4")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
