@@ -108,8 +108,7 @@ class Session:
         info = probe_clip(path)
         self._perceive_what_is_there(path, info.has_video, info.has_audio)
         chunks = decode_clip(path, mono_channel=self.options.channel)
-        if not self.options.realtime:
-            self.clock_ns = lambda estimate: estimate.captured_ns
+        self.clock_ns = lambda estimate: estimate.captured_ns
         self._open_recorder(back_pressure=not self.options.realtime)
         yield self._warming_up(0)
         perception = self._open_perception(start_ns=0)

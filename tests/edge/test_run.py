@@ -380,6 +380,10 @@ class TestProcess:
         assert edge.run.main(["--clip", str(DEMO)]) == 1
         assert capsys.readouterr().err == f"edge-run: {error}; edge-doctor names the command that mends it.\n"
 
+    def test_a_clip_in_real_time_has_one_time_line_from_the_first_message_on(self) -> None:
+        for message in messages(edge_run("--clip", DEMO, "--realtime", "--duration", 1).stdout):
+            assert 0 <= message["emitted_ns"] < 60e9
+
     def test_reader_that_has_seen_enough_is_no_error(self) -> None:
         command = f"{sys.executable} -m edge.run --clip {DEMO} | head -n 2"
         result = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
