@@ -39,9 +39,10 @@ class ProcessMeter:
         (before_s, before_cpu_s), now = self._before, (self._clock_s(), self.cpu_s())
         self._before = now
         share = 100 * (now[1] - before_cpu_s) / max(now[0] - before_s, 1e-9)
-        return {"CPU": ("% of a core", share), "memory": ("MB", self._resident_mb()), **self._gpu(), **self._jetson()}
+        return {"CPU": ("% of a core", share), "memory": ("MB", self.resident_mb()), **self._gpu(), **self._jetson()}
 
-    def _resident_mb(self) -> float:
+    def resident_mb(self) -> float:
+        """Memory that the process holds now."""
         pages = int((self._process / "statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from benchmarks import DEMO
 from bundle.errors import EdgeEmotionError
 from bundle.manifest import DEFAULT_BUNDLE
 
@@ -87,7 +88,7 @@ def _rows(options: argparse.Namespace) -> "Sequence[Comparison | Measure]":
         return list(bench_kernels())
     if options.subject == "runtime":
         from benchmarks.figures import draw_runtime
-        from benchmarks.runtime import DEMO, run_runtime
+        from benchmarks.runtime import run_runtime
 
         run = run_runtime(options.clip or DEMO, options.bundle, options.duration)
         if options.figure:

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import DEMO
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.fan_out import FanOut, open_publishers
 from edge.message import Dropped, message_from_state
@@ -28,8 +28,6 @@ from perception.mediapipe_face import MediaPipeFaceDetector
 from perception.network import Network, open_network
 from perception.pipeline import Perception
 from perception.state import StateMachine
-
-DEMO = Path(__file__).parents[1] / "demo" / "driver.mp4"
 
 ONLOOKERS = """
 import sys, threading, time, urllib.request

@@ -23,8 +23,6 @@ from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from edge.message import Message
 
-DEMO = Path(__file__).parents[1] / "demo" / "driver.mp4"
-
 WARM_UP_S = 10.0
 """After the first message, of which nothing counts: networks load, caches fill."""
 
@@ -112,10 +110,10 @@ def delays_ms(messages: Sequence[Message], events_ns: Sequence[int], *, known: b
     delays = []
     for event_ns, end_ns in pairwise([*events_ns, messages[-1]["emitted_ns"] + 1]):
         shown = [(m["state"] != UNKNOWN) == known for m in messages if m["emitted_ns"] < event_ns]
-        after = [m["emitted_ns"] for m in messages if event_ns <= m["emitted_ns"] < end_ns]
-        shows = [m["emitted_ns"] for m in messages if m["emitted_ns"] in after and (m["state"] != UNKNOWN) == known]
+        following = (m for m in messages if event_ns <= m["emitted_ns"] < end_ns)
+        shows = next((m for m in following if (m["state"] != UNKNOWN) == known), None)
         if shown and not shown[-1] and shows:
-            delays.append((shows[0] - event_ns) / 1e6)
+            delays.append((shows["emitted_ns"] - event_ns) / 1e6)
     return delays
 
 

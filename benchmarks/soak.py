@@ -3,8 +3,8 @@
     python -m benchmarks.soak --hours 8
 
 The demo clip is copied one after the other into a file of that length, without being encoded anew (250 MB per hour, in
-a temporary folder), and `edge-run --clip` perceives it. Memory is what the process holds (VmRSS), from the first half
-hour on the largest of each hour's quarter: the allocator breathes within one.
+a temporary folder), and `edge-run --clip` perceives it. Memory is what the process holds (resident), from the first
+half hour on the largest of each hour's quarter: the allocator breathes within one.
 """
 
 import argparse
@@ -13,15 +13,17 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import av
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks import DEMO
+from benchmarks.machine import ProcessMeter
 from bundle.features import NS_PER_S
 
-DEMO = Path(__file__).parents[1] / "demo" / "driver.mp4"
 WARM_UP_H = 0.5
 QUARTER_H = 0.25
 MOST_GROWTH = 0.01
@@ -76,21 +78,17 @@ def _watch(clip: Path, hours: float) -> tuple[np.ndarray, np.ndarray, int]:
         tqdm(total=round(hours * 3600), desc="perceive it", unit="s") as progress,
     ):
         assert run.stdout
+        meter = ProcessMeter(run.pid, time.monotonic)
         for line in run.stdout:
             updates += 1
             if updates % 50 == 0:
                 elapsed_s = json.loads(line)["captured_ns"] / NS_PER_S
-                samples.append((elapsed_s / 3600, _resident_mb(run.pid)))
+                samples.append((elapsed_s / 3600, meter.resident_mb()))
                 progress.update(round(elapsed_s) - progress.n)
     if run.returncode:
         raise SystemExit(run.returncode)
     times_h, resident_mb = np.array(samples).T
     return times_h, resident_mb, updates
-
-
-def _resident_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def _quarterly_peaks(times_h: np.ndarray, resident_mb: np.ndarray) -> list[float]:

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import camera_clip
+from benchmarks import DEMO, camera_clip
 from benchmarks.camera_clip import write_camera_clip
-from benchmarks.runtime import DEMO
 from perception.chunks import AudioChunk, VideoChunk
 from perception.clip import decode_clip
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.runtime import DEMO, RuntimeRun, _after_warm_up, delays_ms, run_runtime
+from benchmarks import DEMO
+from benchmarks.runtime import RuntimeRun, _after_warm_up, delays_ms, run_runtime
 from bundle.errors import InputError
 from bundle.manifest import DEFAULT_BUNDLE
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import soak
+from benchmarks import DEMO, soak
 from perception.chunks import AudioChunk
 from perception.clip import decode_clip
 
 
 def test_a_drive_is_the_clip_over_and_over_without_a_gap(tmp_path: Path) -> None:
     drive = tmp_path / "drive.mkv"
-    soak._repeat(soak.DEMO, drive, hours=20 / 3600)
+    soak._repeat(DEMO, drive, hours=20 / 3600)
     chunks = [*decode_clip(drive)]
     sound = [chunk for chunk in chunks if isinstance(chunk, AudioChunk)]
     heard_s = sum(len(chunk.samples) for chunk in sound) / 16_000
