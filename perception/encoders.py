@@ -30,7 +30,10 @@ _SAMPLE_NS = NS_PER_S // 16_000
 
 
 class FaceEncoder:
-    """Images to embeddings of the driver's face, one per period of the grid: the first image in it."""
+    """Images to embeddings of the driver's face, one per point of the grid: the first of the images that are nearest to it.
+
+    Nearest, not before it: an update waits for its newest sound anyway, and meanwhile comes an image that is younger.
+    """
 
     def __init__(
         self,
@@ -46,13 +49,14 @@ class FaceEncoder:
         self._video, self._window, self._engine = video, window, engine
         self._detect, self._mount, self._tap = detect, mount, tap
         self._tracker = DriverTracker()
-        self._embeddings = SlotWindow(window.image_slots, window.image_period_ns, width, start_ns)
+        nearest = start_ns - window.image_period_ns // 2
+        self._embeddings = SlotWindow(window.image_slots, window.image_period_ns, width, nearest)
         self._status: dict[int, FaceStatus] = {}
         self._newest_slot = -1
         self._crop(np.zeros((1, 1, 3), np.uint8), np.eye(2, 3))  # loads the kernel now, not at the first face
 
     def push(self, chunk: VideoChunk) -> None:
-        """Encode the image if it is the first of its period, else drop it: more images do not add information."""
+        """Encode the image if it is the first of its slot, else drop it: more images do not add information."""
         slot = self._embeddings.slot(chunk.captured_ns)
         if slot <= self._newest_slot:
             return
@@ -114,7 +118,7 @@ class VoiceEncoder:
         self._high_pass = HighPass(audio.highpass_hz, audio.sample_rate_hz)
         self._spectrogram = SpectrogramStream(**audio.stream_options())
         self._activity = VoiceActivity(keep_s=2 * window.window_s)
-        nearest = start_ns - window.step_ns // 2  # segments end on the grid: the nearest slot, not the one begun
+        nearest = start_ns - window.step_ns // 2  # segments end on the grid, but for rounding
         self._embeddings = SlotWindow(window.segment_slots(audio), window.step_ns, width, nearest)
         self._heard: list[tuple[int, int]] = []  # spans of unbroken sound: (first sample, just after the last)
         self._skip_samples = 0

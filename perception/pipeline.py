@@ -71,7 +71,7 @@ class Perception:
         """What the window that ends at update `number` holds; numbers must not decrease."""
         window = self._network.window
         now_ns = self._start_ns + number * window.step_ns
-        image_end, segment_end = number * (window.step_ns // window.image_period_ns), number + 1
+        image_end, segment_end = number * (window.step_ns // window.image_period_ns) + 1, number + 1
         visual, visual_mask = self._face.window(image_end) if self._face else self._no_faces
         audio, audio_mask = self._voice.window(segment_end) if self._voice else self._no_segments
         sees = self._face.counts(visual_mask, image_end, now_ns) if self._face else False

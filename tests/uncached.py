@@ -33,8 +33,8 @@ def _visual(
 ) -> tuple[np.ndarray, np.ndarray]:
     video = network.video
     crops, mask = [], np.zeros((1, 40), np.float32)
-    for position, slot in enumerate(range(2 * number - 40, 2 * number)):
-        inside = [chunk.image for chunk in images if chunk.captured_ns // 100_000_000 == slot]
+    for position, slot in enumerate(range(2 * number - 39, 2 * number + 1)):
+        inside = [chunk.image for chunk in images if (chunk.captured_ns + 50_000_000) // 100_000_000 == slot]
         faces = detect(inside[0]) if inside else []
         if faces:
             crops.append(preprocess_faces(inside[0], [faces[0].crop_matrix(video)], video.size_px))

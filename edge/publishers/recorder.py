@@ -52,20 +52,21 @@ class Recorder:
         self._media, self._back_pressure = media, back_pressure
         self._queue: queue.Queue[_Entry | None] = queue.Queue(QUEUED_UPDATES)
         self._observed: tuple[Observation, Estimate] | None = None
-        self._image_period = -1
+        self._image_point = -1
         self._media_left_out = 0
         self._synced_ns = 0
         self._writer: threading.Thread | None = None
 
     def push(self, chunk: AudioChunk | VideoChunk) -> None:
-        """Keep the chunk if media are recorded: of images, the first of each period of the grid."""
+        """Keep the chunk if media are recorded: of images, the first of those nearest to each point of the grid."""
         if not self._media or self._writer is None:
             return
         if isinstance(chunk, VideoChunk):
-            period = chunk.captured_ns // self._window.image_period_ns
-            if period == self._image_period:
+            period_ns = self._window.image_period_ns
+            point = (chunk.captured_ns + period_ns // 2) // period_ns
+            if point == self._image_point:
                 return
-            self._image_period = period
+            self._image_point = point
         if self._back_pressure or self._queue.qsize() < QUEUED_MEDIA:
             self._put(chunk)
         else:

@@ -124,7 +124,7 @@ def test_newest_sample_is_one_that_was_used(network: Network, speech: np.ndarray
     silent = [*audio_chunks(np.zeros_like(speech), endless(640))]
     seen = estimates(network, silent, Scene(seconds=4), updates=20)[-1]
     assert seen.source == "video"
-    assert seen.newest_ns == 3_700_000_000  # the first image of the newest 100 ms, not the sound after it
+    assert seen.newest_ns == 3_766_666_667  # the first image from 50 ms before the update, not the sound after it
     both = estimates(network, [*audio_chunks(speech, endless(640))], Scene(seconds=4), updates=20)[-1]
     assert both.source == "audio+video"
     assert both.newest_ns == 3_800_000_000
@@ -168,4 +168,13 @@ def test_one_image_per_period_is_encoded_however_fast_the_camera(network: Networ
     for chunk in scene.images:
         perception.push(chunk)
     assert len(scene.images) == 120
-    assert len(seen) == 40
+    assert len(seen) == 41  # a point each 100 ms, 0 and 4 s included
+
+
+def test_image_from_after_the_update_counts_if_it_comes_in_time(network: Network) -> None:
+    """A camera of five images per second, 40 ms off the grid: waiting for the newest sound, the update gets it."""
+    scene = Scene(seconds=4)
+    perception = Perception(network, detect=scene.detect, microphone=False, start_ns=0)
+    for chunk in scene.images[::6]:
+        perception.push(VideoChunk(chunk.image, chunk.captured_ns + 40_000_000))
+    assert perception.estimate(15).newest_ns == 3_040_000_000
