@@ -117,7 +117,7 @@ class Updates:
     def push(self) -> None:
         """What the encoders do for an update."""
         begin_ns, interval_ns = self._number * self._step_ns, self._step_ns // self._images_per_step
-        for number in range(self._images_per_step):
+        for number in range(1, self._images_per_step + 1):
             self._perception.push(VideoChunk(next(self._images), begin_ns + number * interval_ns))
         self._perception.push(AudioChunk(next(self._waves), begin_ns))
         self._number += 1

@@ -30,7 +30,7 @@ _SAMPLE_NS = NS_PER_S // 16_000
 
 
 class FaceEncoder:
-    """Images to embeddings of the driver's face, one per point of the grid: the first of the images that are nearest to it.
+    """Images to embeddings of the driver's face, one per point of the grid: the first of the images nearest to it.
 
     Nearest, not before it: an update waits for its newest sound anyway, and meanwhile comes an image that is younger.
     """
