@@ -15,6 +15,9 @@ from onnx import helper, numpy_helper
 FRAMEWISE = {"Conv", "MaxPool", "Relu", "Add", "BatchNormalization", "QuantizeLinear", "DequantizeLinear"}
 """Operations that do to frames, rewritten or as they are, what they do to a volume."""
 
+CHANNELS = 4
+"""ONNX Runtime's fastest INT8 convolution takes channels by fours: images with weights of zero fill them up."""
+
 
 def has_volumes(path: Path) -> bool:
     """Whether the graph at `path` takes volumes."""
@@ -53,28 +56,39 @@ class _Rewriting:
             if volumes and node.op_type == "Conv":
                 self._convolve(node, self._volumes[volumes[0]][2])
             elif volumes and node.op_type == "MaxPool":
-                self._pool(node, self._volumes[volumes[0]][2], self._volumes[node.output[0]])
+                self._pool(node, self._volumes[node.output[0]][2])
             else:
                 self._nodes.append(node)
         del graph.node[:], graph.value_info[:]
-        graph.node.extend(self._nodes)
+        graph.node.extend(self._in_use())
         onnx.save(self._model, path)
+
+    def _in_use(self) -> list[onnx.NodeProto]:
+        """The nodes that the outputs need: ONNX Runtime computes those that nothing needs any more too."""
+        needed, nodes = {value.name for value in self._model.graph.output}, list[onnx.NodeProto]()
+        for node in reversed(self._nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                nodes.append(node)
+        return nodes[::-1]
 
     def _convolve(self, node: onnx.NodeProto, images: int) -> None:
         """Shift and concatenate the convolution's input, and lay its weights out alike."""
         weights = self._weights(node.input[1])
         (step, *strides), (pad, *pads) = _attribute(node, "strides"), _attribute(node, "pads")[:3]
-        taps = weights.shape[2]
+        channels, taps = weights.shape[1:3]
         length = (images + 2 * pad - taps) // step + 1
-        self._set_weights(node.input[1], weights.transpose(0, 2, 1, 3, 4).reshape(len(weights), -1, *weights.shape[3:]))
         data, zero = self._undequantized(node.input[0])
         if pad:
             sides = self._constant([pad, 0, 0, 0, pad, 0, 0, 0])
             data = self._add("Pad", [data, sides, *([zero] if zero else [])])
         if taps > 1 or step > 1:
-            ends = [(tap, tap + (length - 1) * step + 1) for tap in range(taps)]
-            shifted = [self._add("Slice", [data, *(self._constant([n]) for n in (*end, 0, step))]) for end in ends]
+            shifted = [self._shifted(data, tap, length, step) for tap in range(taps)]
+            while zero and len(shifted) * channels % CHANNELS:
+                shifted.append(shifted[-1])
             data = self._add("Concat", shifted, axis=1)
+            weights = np.pad(weights, [(0, 0), (0, 0), (0, len(shifted) - taps), (0, 0), (0, 0)])
+        self._set_weights(node.input[1], weights.transpose(0, 2, 1, 3, 4).reshape(len(weights), -1, *weights.shape[3:]))
         self._nodes.append(
             helper.make_node(
                 "Conv", [self._dequantized(data, node.input[0]), *node.input[1:]], node.output, node.name,
@@ -82,17 +96,20 @@ class _Rewriting:
             )
         )  # fmt: skip
 
-    def _pool(self, node: onnx.NodeProto, images: int, shape: list[int]) -> None:
-        """Pool in space, then in time: the maximum of maxima."""
+    def _pool(self, node: onnx.NodeProto, length: int) -> None:
+        """Pool in space, then in time: the maximum of maxima. The outermost images, once more, stand for padding."""
         (size, *sizes), (step, *strides) = _attribute(node, "kernel_shape"), _attribute(node, "strides")
         pad, *pads = _attribute(node, "pads")[:3]
-        _, channels, length, height, width = shape
         data, _ = self._undequantized(node.input[0])
         data = self._add("MaxPool", [data], kernel_shape=sizes, strides=strides, pads=[*pads, *pads])
-        data = self._add("Reshape", [data, self._constant([1, 1, images, channels * height * width])])
-        data = self._add("MaxPool", [data], kernel_shape=[size, 1], strides=[step, 1], pads=[pad, 0, pad, 0])
-        data = self._add("Reshape", [data, self._constant([length, channels, height, width])])
+        data = self._add("Pad", [data, self._constant([pad, 0, 0, 0, pad, 0, 0, 0])], mode="edge")
+        data = self._add("Max", [self._shifted(data, tap, length, step) for tap in range(size)])
         self._nodes.append(helper.make_node("Identity", [self._dequantized(data, node.input[0])], node.output))
+
+    def _shifted(self, frames: str, first: int, length: int, step: int) -> str:
+        """Every `step`-th image, `length` of them, from `first` on."""
+        ends = (first, first + (length - 1) * step + 1, 0, step)
+        return self._add("Slice", [frames, *(self._constant([n]) for n in ends)])
 
     def _frames(self, volume: str) -> str:
         return self._add("Transpose", [self._add("Squeeze", [volume, self._constant([0])])], perm=[1, 0, 2, 3])

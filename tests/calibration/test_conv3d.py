@@ -76,6 +76,25 @@ def test_no_3d_operation_is_left(graphs: tuple[Path, Path], tmp_path: Path) -> N
     onnx.checker.check_model(str(path), full_check=True)
 
 
+def test_nothing_is_computed_in_vain(graphs: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "frames.onnx"
+    shutil.copy(graphs[1], path)
+    frames_from_volumes(path)
+    graph = onnx.load(path).graph
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    assert all(used.intersection(node.output) for node in graph.node)
+
+
+def test_stem_has_channels_by_fours_in_int8_alone(graphs: tuple[Path, Path], tmp_path: Path) -> None:
+    channels = []
+    for which in graphs:
+        path = tmp_path / which.name
+        shutil.copy(which, path)
+        frames_from_volumes(path)
+        channels.append([tensor.dims[1] for tensor in onnx.load(path).graph.initializer if tensor.dims[2:] == [3, 5]])
+    assert channels == [[7 * 3], [8 * 3]]
+
+
 def test_graphs_that_take_volumes_are_told_from_others(graphs: tuple[Path, Path]) -> None:
     from bundle.manifest import DEFAULT_BUNDLE
 
