@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import check_array
+
 Backend = Literal["numba", "cuda", "numpy"]
 Floats = npt.NDArray[np.float64]
 
@@ -114,8 +116,8 @@ def preprocess_faces(
     Raises
     ------
     ValueError : `image` is not uint8 RGB of >= 1 x 1 pixels; `matrices` is not [shape=(n, 2, 3)], or holds a number
-        that is not finite or beyond 1e9; size < 1, supersample < 1 or std <= 0; another `dtype`, `out` or `backend`
-        than said.
+        that is not finite or beyond 1e9; `size` or `supersample` is no whole number >= 1; `mean` or `std` is not
+        finite, or std <= 0; another `dtype`, `out` or `backend` than said.
     RuntimeError : "cuda" without its extra, or without a device.
 
     Examples
@@ -126,8 +128,8 @@ def preprocess_faces(
     """
     check_image(image)
     transforms = checked_transforms(matrices)
-    if size < 1 or supersample < 1:
-        raise ValueError(f"size is {size} and supersample {supersample}; expected both >= 1.")
+    if not all(isinstance(number, int | np.integer) and number >= 1 for number in (size, supersample)):
+        raise ValueError(f"size is {size!r} and supersample {supersample!r}; expected whole numbers >= 1.")
     weights, bias = weights_and_bias(gray, mean, std)
     crops = _crops((len(transforms), 1 if gray else 3, size, size), np.dtype(dtype), out)
     _sampler(backend)(image, transforms, supersample, weights, bias, crops)
@@ -149,6 +151,7 @@ def _sampler(backend: Backend) -> Callable[..., None]:
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
+    check_array(image, "image")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"image is {image.dtype} with shape {image.shape}; expected uint8 with shape (H, W, 3). "
@@ -183,9 +186,9 @@ def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tupl
     """`values`, checked: one finite number, or with colours one of each channel."""
     numbers = (values,) if isinstance(values, int | float | np.number) else tuple(values)
     if len(numbers) != 1 and (gray or len(numbers) != 3):
-        raise ValueError(f"{name} is {values}; expected one number, or with gray=False one or three.")
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{name} is {values}; expected finite numbers.")
+        raise ValueError(f"{name} is {values!r}; expected one number, or with gray=False one or three.")
+    if not all(isinstance(number, int | float | np.number) and math.isfinite(number) for number in numbers):
+        raise ValueError(f"{name} is {values!r}; expected finite numbers.")
     return numbers
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import check_array
+
 INT16, FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)  # compared with a dtype in a fifth of a scalar type's time
 
 LOUDEST = 1e6
@@ -10,10 +12,11 @@ LOUDEST = 1e6
 
 
 def check_samples(samples: npt.NDArray[np.int16 | np.float32], name: str = "samples") -> None:
-    """Raise ValueError for another dtype than int16 and float32, another shape than (n,), or what is no sound.
+    """Raise ValueError for no array, no int16 or float32, another shape than (n,), or what is no sound.
 
     That is a float32 sample that is NaN, infinite or beyond a million. name : of the argument.
     """
+    check_array(samples, name)
     if samples.dtype not in (INT16, FLOAT32) or samples.ndim != 1:
         raise ValueError(
             f"{name} is {samples.dtype} with shape {samples.shape}; expected int16 or float32 with shape (n,)."

@@ -7,6 +7,8 @@ one that is still, or moves on steadily. A video is [shape=(images, height, widt
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import check_array
+
 Floats = npt.NDArray[np.float64]
 
 SPATIAL_VARIANCE = 4.0
@@ -148,6 +150,7 @@ def _peaks(response: Floats, threshold: float) -> npt.NDArray[np.int64]:
 
 
 def _check(video: npt.NDArray[np.uint8]) -> None:
+    check_array(video, "video")
     if video.dtype != np.uint8 or video.ndim != 3 or len(video) < 2 or min(video.shape[1:]) < GRID:
         raise ValueError(
             f"video is {video.dtype} with shape {video.shape}; expected uint8 with shape (images, height, width), "

@@ -5,6 +5,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import check_array
+
 Floats = npt.NDArray[np.float32]
 
 LARGEST_LOGARITHM = 1e6
@@ -58,6 +60,7 @@ def _resampling(length: int, size: int) -> Floats:
 
 
 def _check(log_spectrograms: Floats, size: int) -> None:
+    check_array(log_spectrograms, "log_spectrograms")
     shape = log_spectrograms.shape
     if log_spectrograms.dtype != np.float32 or len(shape) != 3 or 0 in shape[1:]:
         raise ValueError(

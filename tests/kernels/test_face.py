@@ -269,11 +269,15 @@ def test_an_empty_image_is_rejected(shape):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "expected both >= 1"),
-        ({"supersample": 0}, "expected both >= 1"),
+        ({"size": 0}, "expected whole numbers >= 1"),
+        ({"size": "48"}, "size is '48'.*expected whole numbers >= 1"),
+        ({"supersample": 0}, "expected whole numbers >= 1"),
+        ({"supersample": 2.0}, "supersample 2.0; expected whole numbers >= 1"),
+        ({"image": [[[0, 0, 0]]]}, "image is of type list; expected a NumPy array"),
         ({"mean": (1, 2, 3)}, "mean is .* expected one number"),
         ({"gray": False, "std": (1, 2)}, "std is .* expected one number, or with gray=False one or three"),
         ({"mean": np.nan}, "mean is nan; expected finite numbers"),
+        ({"std": "64"}, "std is '64'; expected"),
         ({"std": 0}, "expected > 0"),
         ({"dtype": np.float64}, "expected float32 or float16"),
         ({"backend": "opencl"}, "expected one of .*numba.*cuda.*numpy"),

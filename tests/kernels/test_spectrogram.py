@@ -353,6 +353,11 @@ def test_anything_but_mono_int16_or_float32_is_rejected(chunk):
         SpectrogramStream().push(chunk)
 
 
+def test_a_list_is_rejected():
+    with pytest.raises(ValueError, match="chunk is of type list; expected a NumPy array"):
+        SpectrogramStream(**SHORT).push([0, 1])
+
+
 @pytest.mark.parametrize("standardize", ["running", "segment", "wave"])
 def test_float32_and_int16_sound_the_same_once_standardised(backend, standardize):
     wave = sound(1.4, offset=300.0)
