@@ -1,6 +1,7 @@
 """edge-run as its users run it: as a process, on real clips, a real camera, a real microphone."""
 
 import contextlib
+import gc
 import itertools
 import json
 import shutil
@@ -362,6 +363,21 @@ class TestProcess:
         monkeypatch.setattr(edge.run, "_stop_on_signals", lambda: contextlib.nullcontext(stopped()))
         assert edge.run.main(["--camera", mjpeg_portrait.url, "--no-microphone"]) == 0
         assert capsys.readouterr().out == ""
+
+    def test_what_is_loaded_is_no_garbage_until_the_run_ends(
+        self, mjpeg_portrait: MjpegCamera, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frozen, unfreeze = [gc.get_freeze_count()], gc.unfreeze
+
+        def unfreeze_counted() -> None:
+            frozen.append(gc.get_freeze_count())
+            unfreeze()
+
+        monkeypatch.setattr(gc, "unfreeze", unfreeze_counted)
+        assert edge.run.main(["--camera", mjpeg_portrait.url, "--no-microphone", "--duration", "1"]) == 0
+        before, during = frozen
+        assert during > before + 10_000
+        assert gc.get_freeze_count() == 0
 
     @pytest.mark.parametrize(
         "error",
