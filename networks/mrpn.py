@@ -270,12 +270,12 @@ def encode_valid(encoder: nn.Module, chunks: Tensor, mask: Tensor) -> Tensor:
     """
     valid = mask.bool()
     with torch.autocast(chunks.device.type, torch.bfloat16, enabled=encoder.training):
-        encoded = encoder(_channels_last(chunks[valid])).float()  # (valid slots, E)
+        encoded = encoder(chunks[valid].to(memory_format=layout_of(encoder))).float()  # (valid slots, E)
     embeddings = encoded.new_zeros((*mask.shape, encoded.shape[1]))
     embeddings[valid] = encoded
     return embeddings
 
 
-def _channels_last(chunks: Tensor) -> Tensor:
-    """Images in the layout in which convolutions are fastest; other chunks as they are."""
-    return chunks.contiguous(memory_format=torch.channels_last) if chunks.ndim == 4 else chunks
+def layout_of(encoder: nn.Module) -> torch.memory_format:
+    """The layout in which an encoder's chunks are fastest; without a wish, they stay as they are."""
+    return getattr(encoder, "layout", torch.preserve_format)

@@ -30,7 +30,7 @@ from corpora.composite import (
 from corpora.fer2013 import Fer2013, Usage, aligned_fer2013
 from corpora.folds import DeploymentSplit, Split, deployment_split
 from corpora.ravdess import Speech, read_ravdess
-from networks.mrpn import Modality, Mrpn, MrpnConfig, encode_valid
+from networks.mrpn import Modality, Mrpn, MrpnConfig, encode_valid, layout_of
 from perception.mediapipe_face import MediaPipeFaceDetector
 from training.augment import (
     FaceJitter,
@@ -111,7 +111,7 @@ class MrpnStages:
 
         def predict(usage: Usage) -> tuple[Probs, Ints]:
             inputs = center_faces(torch.from_numpy(self.faces(usage).images), video)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = inputs.to(memory_format=layout_of(modality.encoder))
             probs = torch.cat([classifier(part).softmax(1) for part in inputs.split(512)])
             return {"probs_visual": probs.numpy()}, self.faces(usage).labels
 
@@ -300,13 +300,13 @@ def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[Probs, Ints]:
 def _classifier(modality: Modality, labels: int) -> nn.Sequential:
     """A modality's encoder, to be trained by labels of single chunks."""
     classifier = nn.Sequential(modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, labels))
-    return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return classifier.to(memory_format=layout_of(modality.encoder))  # type: ignore[call-overload]
 
 
-def _classifier_loss(classifier: nn.Module, chunks: Tensor, target: Tensor) -> Tensor:
+def _classifier_loss(classifier: nn.Sequential, chunks: Tensor, target: Tensor) -> Tensor:
     """chunks : (B, 1, H, W). target : blended label probabilities (B, labels)."""
     with torch.autocast("cpu", torch.bfloat16):
-        logits = classifier(chunks.contiguous(memory_format=torch.channels_last))
+        logits = classifier(chunks.to(memory_format=layout_of(classifier[0])))
     return F.cross_entropy(logits.float(), target, label_smoothing=LABEL_SMOOTHING)
 
 
