@@ -36,6 +36,7 @@ def run(*arguments, **environment):
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
+@pytest.mark.slow  # most of a minute
 def test_kernel_equals_the_reference_in_the_simulator():
     result = run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/kernels/test_cuda_equality.py", NUMBA_ENABLE_CUDASIM="1"
