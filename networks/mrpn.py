@@ -277,5 +277,5 @@ def encode_valid(encoder: nn.Module, chunks: Tensor, mask: Tensor) -> Tensor:
 
 
 def layout_of(encoder: nn.Module) -> torch.memory_format:
-    """The layout in which an encoder's chunks are fastest; without a wish, they stay as they are."""
+    """The memory format that an encoder wants its chunks in; without a wish, they stay as they are."""
     return getattr(encoder, "layout", torch.preserve_format)

@@ -38,7 +38,7 @@ class ResNet18(nn.Module):
         published 7x7 stem of stride 2 and pooling.
     standardize : bring each input to zero mean and unit deviation first, against dark and bright cabins.
 
-    `layout` is the memory format in which it is trained fastest.
+    `layout` is the memory format in which to train it: the fastest that is safe.
     """
 
     def __init__(
