@@ -7,3 +7,8 @@ def check_array(array: object, name: str) -> None:
     """Raise ValueError for what is not NumPy's, such as a list. name : of the argument."""
     if not isinstance(array, np.ndarray | np.generic):
         raise ValueError(f"{name} is of type {type(array).__name__}; expected a NumPy array.")
+
+
+def is_whole(number: object) -> bool:
+    """Whether it is an integer, Python's or NumPy's: 2.0 is not, as it would reach compiled code as a fraction."""
+    return isinstance(number, int | np.integer)

@@ -21,6 +21,7 @@ except ImportError as error:
     ) from error
 from numba import cuda
 
+from kernels.arrays import is_whole
 from kernels.cuda_face import FaceShape
 from kernels.cuda_spectrogram import N_FFT
 from kernels.cuda_tick import NO_FACES, NO_SOUND, DeviceTick, seen_samples
@@ -114,8 +115,11 @@ class CudaFaces:
     """(height, width) of the largest image."""
 
     def __post_init__(self) -> None:
-        if min(self.size, self.supersample, self.count, *self.image_shape) < 1 or self.dtype not in _DTYPES:
-            raise ValueError(f"{self}: expected size, supersample, count, image_shape >= 1, dtype one of {_DTYPES}.")
+        numbers = self.size, self.supersample, self.count, *self.image_shape
+        if not all(is_whole(number) and number >= 1 for number in numbers) or self.dtype not in _DTYPES:
+            raise ValueError(
+                f"{self}: expected size, supersample, count, image_shape whole and >= 1, dtype one of {_DTYPES}."
+            )
         weights_and_bias(self.gray, self.mean, self.std)
 
     @property

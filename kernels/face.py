@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from kernels.arrays import check_array
+from kernels.arrays import check_array, is_whole
 
 Backend = Literal["numba", "cuda", "numpy"]
 Floats = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ def preprocess_faces(
     """
     check_image(image)
     transforms = checked_transforms(matrices)
-    if not all(isinstance(number, int | np.integer) and number >= 1 for number in (size, supersample)):
+    if not all(is_whole(number) and number >= 1 for number in (size, supersample)):
         raise ValueError(f"size is {size!r} and supersample {supersample!r}; expected whole numbers >= 1.")
     weights, bias = weights_and_bias(gray, mean, std)
     crops = _crops((len(transforms), 1 if gray else 3, size, size), np.dtype(dtype), out)

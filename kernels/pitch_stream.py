@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import is_whole
 from kernels.filters import window_function
 from kernels.samples import float_from_samples
 
@@ -32,7 +33,7 @@ class PitchSpec:
 
     def __post_init__(self) -> None:
         for name in ("frame_length", "hop_length"):
-            if not isinstance(getattr(self, name), int | np.integer):
+            if not is_whole(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected a whole number of samples.")
         if not 0 < self.fmin < self.fmax <= self.sample_rate / 4:
             raise ValueError(

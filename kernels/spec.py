@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import is_whole
 from kernels.filters import MelNorm, MelScale, mel_filterbank, window_function
 
 Output = Literal["logmel", "logmag", "mag", "power"]
@@ -38,7 +39,7 @@ class SpectrogramSpec:
     def __post_init__(self) -> None:
         for name in ("n_fft", "hop_length", "segment", "step", "n_mels", "statistics"):
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer):
+            if not is_whole(value):
                 raise ValueError(f"{name} is {value!r}; expected a whole number, such as int(0.5 * 16_000).")
         for name, choices in (("output", Output), ("edge", Edge), ("standardize", Standardize)):
             if getattr(self, name) not in get_args(choices):

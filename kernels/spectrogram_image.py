@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from kernels.arrays import check_array
+from kernels.arrays import check_array, is_whole
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,7 +36,7 @@ def image_from_spectrogram(log_spectrograms: Floats, size: int = 224) -> Floats:
     Raises
     ------
     ValueError : another dtype or number of dimensions; no bins or columns; a value that is NaN, infinite or beyond a
-        million; size < 1.
+        million; `size` is no whole number >= 1.
 
     Examples
     --------
@@ -72,5 +72,5 @@ def _check(log_spectrograms: Floats, size: int) -> None:
             "log_spectrograms holds NaN, infinity or a value beyond a million; expected logarithms. "
             "Use a power_floor > 0."
         )
-    if size < 1:
-        raise ValueError(f"size is {size}; expected >= 1.")
+    if not (is_whole(size) and size >= 1):
+        raise ValueError(f"size is {size!r}; expected >= 1, a whole number.")

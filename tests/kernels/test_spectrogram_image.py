@@ -115,3 +115,8 @@ def test_wrong_spectrograms_are_rejected(wrong):
 def test_a_size_below_one_is_rejected():
     with pytest.raises(ValueError, match="size is 0; expected >= 1"):
         image_from_spectrogram(np.zeros((1, 4, 4), np.float32), 0)
+
+
+def test_a_size_that_is_a_fraction_is_rejected():
+    with pytest.raises(ValueError, match=r"size is 48\.0; expected >= 1, a whole number"):
+        image_from_spectrogram(np.zeros((1, 4, 4), np.float32), 48.0)
