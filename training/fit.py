@@ -119,12 +119,7 @@ def fit(
     device = next(model.parameters()).device
     first, history, best = 0, [], {}
     if path.exists():
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        if saved["config"] != settings:
-            raise ArtefactError(
-                f"{path} was trained with {saved['config']}; this run asks for {settings}. "
-                "Choose another --output, or delete the file to start again."
-            )
+        saved = read_checkpoint(path, settings)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
@@ -165,6 +160,24 @@ def fit(
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]
+
+
+def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `fit` left there.
+
+    settings : of the training that is to go on from it: those of its `FitConfig`, and "seed".
+
+    Raises
+    ------
+    ArtefactError : it is of a training with others.
+    """
+    saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    if saved["config"] != settings:
+        raise ArtefactError(
+            f"{path} was trained with {saved['config']}; this run asks for {settings}. Give the options of that "
+            "training, or choose another folder or checkpoint."
+        )
+    return saved
 
 
 def _ahead(batches: Iterable[Batch]) -> Iterator[Batch]:

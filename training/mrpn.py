@@ -24,10 +24,13 @@ class MrpnTraining:
     """A training of `recipe` on the corpora in `data`; checkpoints and figures go to `folder`.
 
     cache : folder of aligned faces, where trainings are to share it; None: `folder`.
+    visual : checkpoint of another training's visual stage, to go on from.
     """
 
-    def __init__(self, recipe: MrpnRecipe, data: Path, folder: Path, cache: Path | None = None) -> None:
-        self.recipe, self.folder = recipe, folder
+    def __init__(
+        self, recipe: MrpnRecipe, data: Path, folder: Path, cache: Path | None = None, visual: Path | None = None
+    ) -> None:
+        self.recipe, self.folder, self.visual = recipe, folder, visual
         torch.manual_seed(recipe.seed)
         self.model = Mrpn(recipe.network)
         self.stages = MrpnStages(recipe, self.model, data, folder, cache or folder)
@@ -40,18 +43,21 @@ class MrpnTraining:
 
         Raises
         ------
-        ArtefactError : the folder holds the training of another recipe.
+        ArtefactError : the folder, or the visual checkpoint, is of a training with another recipe.
         InputError : the corpora cannot be read, or are smaller than a batch.
         """
         claim_folder(self.folder, asdict(self.recipe))
-        stages, results = self.stages, {}
-        if "visual" in stages.encoders:
-            faces = stages.train_visual()
-            results["fer2013_private_test"] = _figures(*faces)["probs_visual"]
+        stages = self.stages
+        results: dict[str, Any] = {}
+        if self.visual is not None:
+            stages.take_visual(self.visual)
         if "audio" in stages.encoders:
             clips = stages.train_clips()
             results |= _figures(*clips)
             stages.train_audio()
+        if "visual" in stages.encoders:
+            faces = stages.train_visual()
+            results["fer2013_private_test"] = _figures(*faces)["probs_visual"]
         if len(stages.encoders) > 1:
             return results | self._finish_fused(results)
         if "audio" in stages.encoders:

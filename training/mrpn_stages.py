@@ -1,9 +1,10 @@
 """The stages in which the default bundle's MRPN is trained, each on what it needs and resumable.
 
-Faces alone (FER2013), voices alone in whole clips, then in the runtime's segments (RAVDESS), then both (composite).
+Voices alone in whole clips, then in the runtime's segments (RAVDESS), faces alone (FER2013), then both (composite).
 Each stage sees what a car does to pictures and sound: `training.augment` draws it anew for each use.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from bundle.errors import InputError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
+from corpora.cache import written_whole
 from corpora.composite import (
     FacePool,
     Specs,
@@ -31,6 +33,7 @@ from corpora.fer2013 import Fer2013, Usage, aligned_fer2013
 from corpora.folds import DeploymentSplit, Split, deployment_split
 from corpora.ravdess import Speech, read_ravdess
 from networks.mrpn import Modality, Mrpn, MrpnConfig, encode_valid, layout_of
+from networks.pretrained import load_pretrained
 from perception.mediapipe_face import MediaPipeFaceDetector
 from training.augment import (
     FaceJitter,
@@ -46,12 +49,15 @@ from training.augment import (
     spoil_speech,
 )  # fmt: skip
 from training.evaluate import Ints, Probs, figures_of_merit
-from training.fit import FitConfig, fit
+from training.fit import FitConfig, fit, read_checkpoint
 from training.losses import multi_term_loss
 
 LABEL_SMOOTHING = 0.1
 FER_POOL_FRACTION = 0.15  # of Training, kept from the visual encoder for the fused stage's faces
 FACE_REPEATS = 8  # slots that show the same image in training: five images of a window are encoded, not forty
+CLASSIFIED = {"visual": FER2013_LABELS, "audio": RAVDESS_LABELS}
+"""What each encoder is first trained to tell apart, by modality."""
+VISUAL_CHECKPOINT = "visual.pt"
 DRAWS = 3  # faces with which each clip is evaluated
 FACES_PER_BATCH, CLIPS_PER_BATCH = 128, 32
 WHOLE_CLIP_S = 3.0
@@ -88,11 +94,28 @@ class MrpnStages:
     def __init__(self, recipe: MrpnRecipe, model: Mrpn, data: Path, folder: Path, cache: Path) -> None:
         self.recipe, self.model, self.data, self.folder, self.cache = recipe, model, data, folder, cache
         self.encoders = {name: modality.encoder for name, modality in model.modalities.items()}
+        self._classifiers = {
+            name: _classifier(modality, len(CLASSIFIED[name])) for name, modality in model.modalities.items()
+        }
+
+    def take_visual(self, checkpoint: Path) -> None:
+        """Go on from another training's visual stage, finished or not: it saw no actor, so that folds can share it.
+
+        Raises
+        ------
+        ArtefactError : no such checkpoint, or one of another network or recipe.
+        """
+        own = self.folder / VISUAL_CHECKPOINT
+        if own.exists():
+            return
+        load_pretrained(self._classifiers["visual"], checkpoint, key="model")
+        read_checkpoint(checkpoint, vars(self.recipe.visual) | {"seed": self.recipe.seed})
+        with written_whole(own) as partial:
+            shutil.copyfile(checkpoint, partial)
 
     def train_visual(self) -> tuple[Probs, Ints]:
         """Train the visual encoder as a classifier of FER2013; returns what it says of PrivateTest, and the labels."""
-        recipe, modality, video = self.recipe, self.model.modalities["visual"], self.recipe.specs[1]
-        classifier = _classifier(modality, len(FER2013_LABELS))
+        recipe, classifier, video = self.recipe, self._classifiers["visual"], self.recipe.specs[1]
         faces = self.faces("Training")
         own = ~self._in_pool
         crops, labels = faces.images[own], torch.from_numpy(faces.labels[own])
@@ -111,7 +134,7 @@ class MrpnStages:
 
         def predict(usage: Usage) -> tuple[Probs, Ints]:
             inputs = center_faces(torch.from_numpy(self.faces(usage).images), video)
-            inputs = inputs.to(memory_format=layout_of(modality.encoder))
+            inputs = inputs.to(memory_format=layout_of(classifier[0]))
             probs = torch.cat([classifier(part).softmax(1) for part in inputs.split(512)])
             return {"probs_visual": probs.numpy()}, self.faces(usage).labels
 
@@ -127,8 +150,7 @@ class MrpnStages:
 
         Returns what it says of the measured actors' clips, and the labels.
         """
-        recipe, modality, audio = self.recipe, self.model.modalities["audio"], whole_clip(self.recipe.specs[0])
-        classifier = _classifier(modality, len(RAVDESS_LABELS))
+        recipe, classifier, audio = self.recipe, self._classifiers["audio"], whole_clip(self.recipe.specs[0])
         train = self.speech(recipe.split.train)
         steps = _steps(len(train), CLIPS_PER_BATCH)
 

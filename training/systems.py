@@ -76,7 +76,7 @@ def train(request: Request) -> Mapping[str, Any]:
         if ranks() > 1:
             raise ArgumentError(f"{ranks()} processes for the slim MRPN, which trains in one; expected no torchrun.")
         slim = _slim_recipe(request, config, split)
-        return MrpnTraining(slim, request.data, request.output, request.cache).run()
+        return MrpnTraining(slim, request.data, request.output, request.cache, request.weights.get("visual")).run()
     if not source.faces:
         _check_needs_no_faces(request, variant, config)
     recipe = _recipe(request, config, source.labels)
@@ -95,17 +95,20 @@ SLIM_OPTIONS: Mapping[str, type] = {"modalities": str, "visual_width": int, "aud
 def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | Split) -> MrpnRecipe:
     allowed = Request(
         request.data, request.output, variant=request.variant, protocol=request.protocol, fold=request.fold,
-        cache=request.cache, options=request.options, seed=request.seed,
+        weights=request.weights, cache=request.cache, options=request.options, seed=request.seed,
     )  # fmt: skip
     wrong = [name for name, value in request.options.items() if type(value) is not SLIM_OPTIONS.get(name)]
+    wrong += request.weights.keys() - {"visual"}
     if request != allowed or wrong:
         raise ArgumentError(
-            "on the composite the slim MRPN has a recipe of its own: from nothing, in stages; expected no options but "
-            f"--cache, --protocol, --fold, --seed, --threads and --set of {', '.join(SLIM_OPTIONS)}, or another "
-            "--variant."
+            "on the composite the slim MRPN has a recipe of its own, in stages; expected no options but --cache, "
+            "--protocol, --fold, --seed, --threads, --weights visual=visual.pt of another fold, and --set of "
+            f"{', '.join(SLIM_OPTIONS)}, or another --variant."
         )
     changes: dict[str, Any] = dict(request.options)
     if "modalities" in changes:
+        if request.weights:
+            raise ArgumentError("modalities leaves no use for --weights; expected one of the two.")
         changes["modalities"] = tuple(changes["modalities"].split(","))
     return MrpnRecipe(split, request.seed, replace(config, **changes))
 

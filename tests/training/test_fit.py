@@ -127,7 +127,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, config, seed):
     Run(tmp_path).fit()
     before = (tmp_path / "small.pt").read_bytes()
-    with pytest.raises(ArtefactError, match="Choose another --output, or delete the file"):
+    with pytest.raises(ArtefactError, match="or choose another folder or checkpoint"):
         Run(tmp_path).fit(config, seed)
     assert (tmp_path / "small.pt").read_bytes() == before
 

@@ -179,6 +179,8 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         (["--fold", "5"], r"expected 0..4 of deployment-ravdess"),
         (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
         (["--set", "visual_width=wide"], "and --set of modalities, visual_width, audio_width"),
+        (["--weights", "audio=a.pt"], "--weights visual=visual.pt of another fold"),
+        (["--weights", "visual=a.pt", "--set", "modalities=audio"], "modalities leaves no use for --weights"),
         (["--set", "modalities=sound"], "modalities are ('sound',); expected ('visual', 'audio')"),
         (["--system", "fercnn", "--weights", "audio=a.pt"], "no weights were published for fercnn"),
         (
