@@ -5,9 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from edge.clip_devices import ClipDevices
 from edge.clock import now_ns
+from edge.scenarios import SCENARIOS
 from edge.sources.camera import Capture, capture_from_source
 from edge.sources.microphone import Input, OnBlock, OpenInput, PortAudioInput
 from perception.engine import Engine, Tensors
@@ -28,54 +28,18 @@ OVERLOAD_S = 0.12
 """What each image costs more: two come per update of 0.2 s."""
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """A fault.
-
-    begins_s : after all that is in use was first perceived. lasts_s : from then. recovers_s : after its end, within
-    which all is as before it. needs : the device without which it does nothing.
-    """
-
-    name: str
-    what: str
-    lasts_s: float
-    recovers_s: float
-    begins_s: float = 3.0
-    needs: Literal["camera", "microphone"] | None = None
-
-
-SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("none", "nothing: a run to compare others with", 0, 1),
-        Scenario("unplug-camera", "the camera is gone and cannot be opened", 4, 3, needs="camera"),
-        Scenario("freeze-camera", "the camera gives the same image again and again", 4, 1.5, needs="camera"),
-        Scenario("slow-camera", "the camera gives 2.5 images per second", 4, 2.5, needs="camera"),
-        Scenario("black-camera", "the lens is covered", 4, 1.5, needs="camera"),
-        Scenario("unplug-microphone", "the microphone is gone and cannot be opened", 4, 5, needs="microphone"),
-        Scenario("mute-microphone", "the microphone gives zeros", 4, 3, needs="microphone"),
-        Scenario("wrong-rate", "the microphone gives 44.1 kHz and claims 48 kHz", 10, 9, needs="microphone"),
-        Scenario("clock-jump", "the wall clock is set by an hour, forth and back", 1, 0.5, needs="microphone"),
-        Scenario("suspend", "the machine stands still", 3, 3),
-        Scenario("engine-failure", "the visual encoder's engine raises", 4, 2, needs="camera"),
-        Scenario("overload", "each image costs 120 ms more: a hot or busy processor", 10, 45, needs="camera"),
-    )
-}
-
-
 class Chaos:
     """Wraps devices and engines so that the scenario happens to them.
 
-    clip : in place of the machine's own devices; None for these. camera, microphone : whether they are in use.
+    name : of `SCENARIOS`. clip : in place of the machine's own devices; None for these. camera, microphone : whether
+    they are in use.
 
     Raises
     ------
-    InputError : there is no such scenario, or it would happen to a device that is not in use.
+    InputError : it would happen to a device that is not in use.
     """
 
     def __init__(self, name: str, clip: ClipDevices | None, *, camera: bool, microphone: bool) -> None:
-        if name not in SCENARIOS:
-            raise InputError(f"--chaos {name} is no scenario; expected one of: {', '.join(SCENARIOS)}.")
         self._scenario = SCENARIOS[name]
         if self._scenario.needs not in [None, *["camera"] * camera, *["microphone"] * microphone]:
             raise InputError(f"--chaos {name} needs a {self._scenario.needs}; none is in use. Choose another scenario.")

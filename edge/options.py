@@ -12,6 +12,7 @@ from edge.access import Address
 from edge.broker import Broker
 from edge.config import OptionParser
 from edge.fleet import SAFETY_STATES, approved_states
+from edge.scenarios import SCENARIOS
 
 ENGINES = "auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"
 
@@ -136,8 +137,8 @@ def option_parser() -> OptionParser:
 
     faults = parser.add_argument_group("faults on purpose")
     faults.add_argument(
-        "--chaos", metavar="SCENARIO",
-        help="to the devices, or to --clip in their place (freeze-camera, suspend, ...; a wrong name lists all)",
+        "--chaos", choices=tuple(SCENARIOS), metavar="SCENARIO",
+        help=f"to the devices, or to --clip in their place: {', '.join(SCENARIOS)}",
     )  # fmt: skip
 
     camera = parser.add_argument_group("camera")
