@@ -264,13 +264,9 @@ def audio_video_modalities(config: MrpnConfig) -> dict[str, Modality]:
 
 
 def encode_valid(encoder: nn.Module, chunks: Tensor, mask: Tensor) -> Tensor:
-    """Embeddings of the valid slots, zeros elsewhere: (B, T, ...), (B, T) -> (B, T, E).
-
-    Encoders compute in bfloat16, which a CPU with AMX and every recent GPU multiply faster; heads do not.
-    """
+    """Embeddings of the valid slots, zeros elsewhere: (B, T, ...), (B, T) -> (B, T, E); float32 also in autocast."""
     valid = mask.bool()
-    with torch.autocast(chunks.device.type, torch.bfloat16, enabled=encoder.training):
-        encoded = encoder(chunks[valid].to(memory_format=layout_of(encoder))).float()  # (valid slots, E)
+    encoded = encoder(chunks[valid].to(memory_format=layout_of(encoder))).float()  # (valid slots, E)
     embeddings = encoded.new_zeros((*mask.shape, encoded.shape[1]))
     embeddings[valid] = encoded
     return embeddings

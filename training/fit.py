@@ -110,16 +110,15 @@ def fit(
 
     Raises
     ------
-    ArtefactError : the checkpoint in `folder` is of another configuration.
+    ArtefactError : as `read_checkpoint`, of the checkpoint in `folder`.
     """
     optimizer = _OPTIMIZERS[config.optimizer](parameters, lr=config.lr, weight_decay=config.weight_decay)
     schedule = _SCHEDULES[config.schedule](optimizer, config.lr, config.epochs * steps)
     path = folder / f"{name}.pt"
-    settings = vars(config) | {"seed": seed}
     device = next(model.parameters()).device
     first, history, best = 0, [], {}
     if path.exists():
-        saved = read_checkpoint(path, settings)
+        saved = read_checkpoint(path, config, seed, steps)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
@@ -155,29 +154,39 @@ def fit(
             if not best or config.keep == "last" or figures["uar"] >= best["figures"]["uar"]:
                 best = {"figures": figures, "model": {k: v.clone() for k, v in model.state_dict().items()}}
             if rank() == 0:
-                _save(path, model, optimizer, schedule, epoch, history, best, settings)
+                _save(path, model, optimizer, schedule, epoch, history, best, _settings(config, seed, steps))
                 metrics.write(history)
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]
 
 
-def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What `fit` left there.
-
-    settings : of the training that is to go on from it: those of its `FitConfig`, and "seed".
+def read_checkpoint(path: Path, config: FitConfig, seed: int, steps: int) -> dict[str, Any]:
+    """What `fit`, called with these, left there.
 
     Raises
     ------
-    ArtefactError : it is of a training with others.
+    ArtefactError : it is no checkpoint, or one of a training with other settings, or another number of steps.
     """
-    saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    if saved["config"] != settings:
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        found = saved["config"]
+    except Exception as error:  # torch.load raises whatever the bytes provoke
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ArtefactError(
-            f"{path} was trained with {saved['config']}; this run asks for {settings}. Give the options of that "
+            f"{path} cannot be read as a checkpoint ({reason}). Delete it to begin this stage again."
+        ) from error
+    if found != (asked := _settings(config, seed, steps)):
+        raise ArtefactError(
+            f"{path} was trained with {found}; this run asks for {asked}. Give the options and the data of that "
             "training, or choose another folder or checkpoint."
         )
     return saved
+
+
+def _settings(config: FitConfig, seed: int, steps: int) -> dict[str, Any]:
+    """What a checkpoint is compared by."""
+    return vars(config) | {"seed": seed, "steps": steps}
 
 
 def _ahead(batches: Iterable[Batch]) -> Iterator[Batch]:

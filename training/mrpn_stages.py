@@ -103,22 +103,22 @@ class MrpnStages:
 
         Raises
         ------
-        ArtefactError : no such checkpoint, or one of another network or recipe.
+        ArtefactError : no such checkpoint, or one of another network, recipe, or share of the faces.
         """
         own = self.folder / VISUAL_CHECKPOINT
         if own.exists():
             return
         load_pretrained(self._classifiers["visual"], checkpoint, key="model")
-        read_checkpoint(checkpoint, vars(self.recipe.visual) | {"seed": self.recipe.seed})
+        steps = _steps(len(self._own_faces.labels), FACES_PER_BATCH)
+        read_checkpoint(checkpoint, self.recipe.visual, self.recipe.seed, steps)
         with written_whole(own) as partial:
             shutil.copyfile(checkpoint, partial)
 
     def train_visual(self) -> tuple[Probs, Ints]:
         """Train the visual encoder as a classifier of FER2013; returns what it says of PrivateTest, and the labels."""
         recipe, classifier, video = self.recipe, self._classifiers["visual"], self.recipe.specs[1]
-        faces = self.faces("Training")
-        own = ~self._in_pool
-        crops, labels = faces.images[own], torch.from_numpy(faces.labels[own])
+        faces = self._own_faces
+        crops, labels = faces.images, torch.from_numpy(faces.labels)
         steps = _steps(len(crops), FACES_PER_BATCH)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
@@ -182,6 +182,7 @@ class MrpnStages:
     def train_audio(self) -> Mapping[str, float]:
         """Train the audio encoder, aggregator and branch on segments; returns figures on the validation actors."""
         recipe, model, (audio, _, window) = self.recipe, self.model, self.recipe.specs
+        head = model.head
         train, validation = self.speech(recipe.split.train), self.speech(recipe.split.validation)
         steps = _steps(len(train), CLIPS_PER_BATCH)
         batch_of_validation = _audio_batch([audio_slots(clip.wave, audio, window) for clip in validation])
@@ -195,14 +196,15 @@ class MrpnStages:
                 yield mixup(batch, _labels(chosen), len(RAVDESS_LABELS), rng)
 
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
-            logits = model.branch_logits("audio", batch)
+            with _in_bfloat16():
+                heard = model.embeddings("audio", batch)
+            logits = head.branch["audio"](head.features("audio", heard, batch["audio_mask"]))
             return F.cross_entropy(logits, batch["target"], label_smoothing=LABEL_SMOOTHING)
 
         def validate() -> dict[str, float]:
             probs = model.branch_logits("audio", batch_of_validation).softmax(1)
             return figures_of_merit(probs.numpy(), _labels(validation).numpy())
 
-        head = model.head
         parameters = [
             *self.encoders["audio"].parameters(), *head.aggregator["audio"].parameters(),
             *head.feature_norm["audio"].parameters(), *head.branch["audio"].parameters(),
@@ -240,7 +242,8 @@ class MrpnStages:
             faces = batch["faces"][:, ::FACE_REPEATS]  # (B, distinct, 1, H, W)
             seen = encode_valid(visual, faces, torch.ones(faces.shape[:2]))
             seen = seen.repeat_interleave(FACE_REPEATS, 1) * batch["visual_mask"].unsqueeze(2)
-            heard = encode_valid(audio, batch["segments"], batch["audio_mask"])
+            with _in_bfloat16():
+                heard = encode_valid(audio, batch["segments"], batch["audio_mask"])
             logits = model.head(seen, batch["visual_mask"], heard, batch["audio_mask"])
             return multi_term_loss(logits, batch["label"], LABEL_SMOOTHING)
 
@@ -274,7 +277,7 @@ class MrpnStages:
         """Faces to deal to actors; of Training, those that the visual encoder was not trained on."""
         faces = self.faces(usage)
         if usage == "Training":
-            faces = Fer2013(faces.images[self._in_pool], faces.labels[self._in_pool])
+            faces = _part(faces, self._in_pool)
         return FacePool(faces, self.recipe.seed)
 
     def speech(self, actors: Sequence[int]) -> list[Speech]:
@@ -303,6 +306,11 @@ class MrpnStages:
         share = FER_POOL_FRACTION if len(self.encoders) > 1 else 0.0
         return np.random.default_rng(self.recipe.seed).random(len(self.faces("Training").labels)) < share
 
+    @property
+    def _own_faces(self) -> Fer2013:
+        """Those of the visual stage."""
+        return _part(self.faces("Training"), ~self._in_pool)
+
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
 
@@ -319,6 +327,10 @@ def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[Probs, Ints]:
     return probs, np.array([window.label for window in windows])
 
 
+def _part(faces: Fer2013, chosen: npt.NDArray[np.bool_]) -> Fer2013:
+    return Fer2013(faces.images[chosen], faces.labels[chosen])
+
+
 def _classifier(modality: Modality, labels: int) -> nn.Sequential:
     """A modality's encoder, to be trained by labels of single chunks."""
     classifier = nn.Sequential(modality.encoder, nn.Dropout(0.3), nn.Linear(modality.embedding_size, labels))
@@ -327,9 +339,14 @@ def _classifier(modality: Modality, labels: int) -> nn.Sequential:
 
 def _classifier_loss(classifier: nn.Sequential, chunks: Tensor, target: Tensor) -> Tensor:
     """chunks : (B, 1, H, W). target : blended label probabilities (B, labels)."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with _in_bfloat16():
         logits = classifier(chunks.to(memory_format=layout_of(classifier[0])))
     return F.cross_entropy(logits.float(), target, label_smoothing=LABEL_SMOOTHING)
+
+
+def _in_bfloat16() -> torch.autocast:
+    """For encoders; heads compute in float32."""
+    return torch.autocast("cpu", torch.bfloat16)
 
 
 def whole_clip(audio: AudioSpec) -> AudioSpec:

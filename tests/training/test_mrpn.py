@@ -164,6 +164,15 @@ def test_a_visual_stage_of_another_recipe_is_refused_before_anything_is_trained(
     assert not [*tmp_path.glob("*.pt")]
 
 
+def test_a_visual_stage_that_saw_the_faces_of_the_fused_stage_is_refused(data, trained, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    share_faces(trained[0], alone)
+    MrpnTraining(replace(RECIPE, network=replace(RECIPE.network, modalities=("visual",))), data, alone).run()
+    with pytest.raises(ArtefactError, match="'steps': 2}"):
+        MrpnTraining(RECIPE, data, tmp_path, cache=alone, visual=alone / "visual.pt").run()
+
+
 @pytest.mark.parametrize("change", [{"split": deployment_split(1)}, {"seed": 1}, {"network": MrpnConfig()}])
 def test_another_recipe_does_not_resume_in_the_same_folder(data, trained, change):
     folder, _ = trained
