@@ -1,6 +1,7 @@
 """Messages to an MQTT broker, which may come and go."""
 
 import json
+import secrets
 import ssl
 import sys
 import threading
@@ -9,14 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from paho.mqtt.client import (
-    MQTT_ERR_QUEUE_SIZE,
-    MQTT_ERR_SUCCESS,
-    Client,
-    ConnectFlags,
-    DisconnectFlags,
-    MQTTMessageInfo,
-)
+from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -26,7 +20,7 @@ from edge.broker import Broker
 from edge.message import Message
 
 WAITING = 50
-"""Messages of each kind that may wait for the network: 10 s of updates, and so many changes of state."""
+"""Messages of each kind that may wait for a slow network: 10 s of updates, and so many changes of state."""
 
 KEEPALIVE_S = 10
 """A broker that hears nothing for one and a half times as long publishes our last will."""
@@ -38,8 +32,8 @@ CLOSE_S = 1.0
 class MqttPublisher:
     """Publishes below the broker's topic, from a thread of its own; `publish` only hands over.
 
-    update : every message, at most once. state : the message of each change of state, at least once, retained.
-    status : `online`, or `offline` as the last will too; retained.
+    update : every message, at most once. state : the message of each change of state and the first of each connection,
+    at least once, retained. status : `online`, or `offline` as the last will too; retained.
 
     dropped : messages that were not sent, since the network was away or too slow. What the broker or the network
     refuses is told on standard error, once for each reason, and tried again.
@@ -52,10 +46,13 @@ class MqttPublisher:
     def __init__(self, broker: Broker, password_file: Path | None = None, ca_file: Path | None = None) -> None:
         self.dropped = 0
         self._topic = broker.topic
+        self._connections = 0
         self._state: str | None = None
+        self._sent_on = 0  # the connection that was handed the change to this state, from 1; 0: none yet
         self._unsent: deque[MQTTMessageInfo] = deque()  # updates that the network has not taken yet
         self._told: set[str] = set()
-        self._client = Client(CallbackAPIVersion.VERSION2)
+        # One name for the whole run: else the broker, when it misses the connection before, tells that we are offline.
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"edge-{secrets.token_hex(8)}")
         self._client.max_queued_messages_set(WAITING)
         self._client.reconnect_delay_set(*RETRY_S)
         self._client.will_set(f"{broker.topic}/status", "offline", qos=1, retain=True)
@@ -71,10 +68,7 @@ class MqttPublisher:
 
     def publish(self, message: Message) -> None:
         data = json.dumps(message, allow_nan=False, separators=(",", ":"))
-        if message["state"] != self._state:
-            self._state = message["state"]
-            queued = self._client.publish(f"{self._topic}/state", data, qos=1, retain=True)
-            self.dropped += queued.rc == MQTT_ERR_QUEUE_SIZE  # without a connection, paho keeps it
+        self._publish_state(message["state"], data)
         unsent = self._unsent
         while unsent and unsent[0].is_published():
             unsent.popleft()
@@ -84,11 +78,22 @@ class MqttPublisher:
         else:
             self.dropped += 1
 
+    def _publish_state(self, state: str, data: str) -> None:
+        """Hand the message over where its state, or the connection, is another than that of the last one."""
+        if state != self._state:
+            self.dropped += self._state is not None and not self._sent_on
+            self._state, self._sent_on = state, 0
+        connection = self._connections
+        if self._sent_on == connection or not self._client.is_connected():
+            return  # without a connection, the newest state follows when there is one
+        if self._client.publish(f"{self._topic}/state", data, qos=1, retain=True).rc == MQTT_ERR_SUCCESS:
+            self._sent_on = connection
+
     def close(self) -> None:
         """Say goodbye if the broker is there; returns within 2 s."""
         if self._client.is_connected():
-            with suppress(ValueError, RuntimeError):  # the queue is full, or the connection just went: the will tells
-                self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True).wait_for_publish(CLOSE_S)
+            with suppress(RuntimeError):  # the connection just went: the will tells
+                self._client.publish(f"{self._topic}/status", "offline", retain=True).wait_for_publish(CLOSE_S)
         self._client.disconnect()
         # paho waits for a broker that hangs: then its thread is left behind.
         stopper = threading.Thread(target=self._client.loop_stop, name="mqtt closing", daemon=True)
@@ -108,7 +113,8 @@ class MqttPublisher:
             self._tell(f"the broker refuses us: {reason}")
         else:
             self._told.clear()
-            client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+            self._connections += 1
+            client.publish(f"{self._topic}/status", "online", retain=True)  # at once, whatever waits
 
     def _on_connect_fail(self, *_: Any) -> None:
         self._tell(f"no connection: {sys.exc_info()[1]}")  # paho calls this while it handles the exception
