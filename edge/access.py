@@ -15,6 +15,11 @@ from urllib.parse import urlsplit
 from bundle.errors import InputError
 
 
+def check_host(host: str) -> None:
+    """UnicodeError where the resolver would raise it: a label that is empty or too long."""
+    host.encode("idna")
+
+
 @dataclass(frozen=True)
 class Address:
     """host : name or IP address, without brackets. port : 0 for any free one."""
@@ -27,7 +32,10 @@ class Address:
         """Address from `[HOST:]PORT`; without a host, this machine alone. ArgumentTypeError if it is none."""
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:]+)\]:|([\w.-]+):)?(\d{1,5})", text, re.ASCII)
         if match and int(match[3]) < 65_536:
-            return cls(match[1] or match[2] or "127.0.0.1", int(match[3]))
+            host = match[1] or match[2] or "127.0.0.1"
+            with suppress(UnicodeError):
+                check_host(host)
+                return cls(host, int(match[3]))
         raise argparse.ArgumentTypeError(
             f"{text}: expected PORT or HOST:PORT, such as 8080, 0.0.0.0:8080 or [::1]:8080"
         )

@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
+from edge.access import check_host
+
 
 @dataclass(frozen=True)
 class Broker:
@@ -25,7 +27,7 @@ class Broker:
     @classmethod
     def parse(cls, text: str) -> "Broker":
         """Broker from `mqtt[s]://[USER@]HOST[:PORT]/TOPIC`; ArgumentTypeError if it is none."""
-        with suppress(ValueError):
+        with suppress(ValueError):  # a UnicodeError is one
             url = urlsplit(text)
             topic = unquote(url.path).strip("/")
             if url.password is not None:
@@ -33,7 +35,9 @@ class Broker:
                     "a password on the command line can be read by everybody on this machine; "
                     "write it to a file and give --mqtt-password-file FILE"
                 )
-            if url.scheme in ("mqtt", "mqtts") and url.hostname and topic and not set("+#\0?") & set(text):
+            odd = set("?#") & set(text) or set("+#\0") & set(topic)
+            if url.scheme in ("mqtt", "mqtts") and url.hostname and topic and not odd:
+                check_host(url.hostname)
                 tls = url.scheme == "mqtts"
                 user = unquote(url.username) if url.username else None
                 return cls(url.hostname, url.port or (8883 if tls else 1883), tls, user, topic)

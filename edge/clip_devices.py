@@ -14,7 +14,7 @@ from bundle.features import NS_PER_S
 from edge.clock import now_ns
 from edge.jpeg import jpeg_from_rgb, rgb_from_jpeg
 from perception.chunks import AudioChunk
-from perception.clip import decode_clip, probe_clip
+from perception.clip import decode_clip
 
 LONGEST_S = 20
 """Of the clip is kept, decoded, so that its images come in time."""
@@ -33,8 +33,6 @@ class ClipDevices:
     """
 
     def __init__(self, path: Path, channel: int | None) -> None:
-        info = probe_clip(path)
-        self.has_video, self.has_audio = info.has_video, info.has_audio
         sound = [np.empty(0, np.int16)]
         self.images: list[npt.NDArray[np.uint8]] = []
         self.image_times_ns: list[int] = []

@@ -130,11 +130,11 @@ class Int8Rung:
     """
 
     def __init__(self) -> None:
-        self._engines: list[tuple[ResilientEngine, Engine, Engine]] = []  # (runs, in float, in INT8)
-        self._given_up = False
+        self._engines: list[tuple[ResilientEngine, Engine]] = []  # (what runs, in INT8)
+        self._in_float: list[Engine] = []  # what ran before they changed over
 
     def add(self, engine: ResilientEngine, int8: Engine) -> None:
-        self._engines.append((engine, engine.engine, int8))
+        self._engines.append((engine, int8))
 
     @property
     def can_help(self) -> bool:
@@ -143,10 +143,14 @@ class Int8Rung:
 
     def keep(self, given_up: bool) -> None:
         """Change over where what is given up has changed."""
-        if given_up != self._given_up:
-            self._given_up = given_up
-            for engine, float32, int8 in self._engines:
-                engine.use(int8 if given_up else float32)
+        if given_up and not self._in_float:
+            self._in_float = [engine.engine for engine, _ in self._engines]
+            for engine, int8 in self._engines:
+                engine.use(int8)
+        elif not given_up and self._in_float:
+            for (engine, _), float32 in zip(self._engines, self._in_float, strict=True):
+                engine.use(float32)
+            self._in_float = []
 
 
 def rungs(manifest: Manifest, precision: str, *, both: bool) -> Sequence[Load]:

@@ -101,7 +101,10 @@ def option_parser() -> OptionParser:
     )  # fmt: skip
     parser.add_argument("--allow-ungated", action=ON_OR_OFF, default=False, help="accept INT8 that passed no gate")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the messages to FILE (default: stdout)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE",
+        help="write the messages to FILE, or to a new file in it where it is a folder (default: stdout)",
+    )  # fmt: skip
 
     onlookers = parser.add_argument_group("looking on (nothing is served unless asked for)")
     onlookers.add_argument("--dashboard", type=Address.parse, metavar="[HOST:]PORT", help="live page for a browser")
@@ -132,7 +135,10 @@ def option_parser() -> OptionParser:
     clip.add_argument("--realtime", action=ON_OR_OFF, default=False, help="at the speed at which it was recorded")
 
     record = parser.add_argument_group("recording (nothing is written unless asked for)")
-    record.add_argument("--record", type=Path, metavar="FILE", help="write embeddings, states and timings to FILE")
+    record.add_argument(
+        "--record", type=Path, metavar="FILE",
+        help="write embeddings, states and timings to FILE, or to a new file in it where it is a folder",
+    )  # fmt: skip
     record.add_argument("--record-media", action=ON_OR_OFF, default=False, help="write images and sound to it as well")
 
     faults = parser.add_argument_group("faults on purpose")

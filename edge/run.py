@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain, islice
+from dataclasses import replace
+from itertools import chain, count, islice
+from pathlib import Path
 from typing import TextIO
 
 from bundle.errors import EdgeEmotionError, InputError
@@ -52,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: Options) -> None:
     """Estimates to states to messages, until the source ends, the duration is over, or a signal comes."""
+    output, record = (_of_this_run(*each) for each in ((options.output, ".jsonl"), (options.record, ".rec")))
+    options = replace(options, output=output, record=record)
     session = Session(options, read_manifest(options.bundle))
     summary, started_s = RunSummary(), time.monotonic()
     _refuse_overwriting(options)
@@ -120,6 +124,15 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _of_this_run(path: Path | None, suffix: str) -> Path | None:
+    """In a folder a new file, named by the time in UTC: a service that restarts overwrites none."""
+    if path is None or not path.is_dir():
+        return path
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = chain([moment], (f"{moment}-{number}" for number in count(2)))  # a car's clock may begin anew at each start
+    return next(file for name in names if not (file := path / f"{name}{suffix}").exists())
 
 
 def _refuse_overwriting(options: Options) -> None:

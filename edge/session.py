@@ -106,8 +106,7 @@ class Session:
 
         A clip that turns out to be truncated is perceived as far as it goes before the error is raised.
         """
-        info = probe_clip(path)
-        self._perceive_what_is_there(path, info.has_video, info.has_audio)
+        self._perceive_what_is_there(path)
         chunks = decode_clip(path, mono_channel=self.options.channel)
         self.clock_ns = lambda estimate: estimate.captured_ns
         self._open_recorder(back_pressure=not self.options.realtime)
@@ -248,8 +247,8 @@ class Session:
 
         options, clip = self.options, None
         if options.clip:
+            self._perceive_what_is_there(options.clip)
             clip = ClipDevices(options.clip, options.channel)
-            self._perceive_what_is_there(options.clip, clip.has_video, clip.has_audio)
             options = replace(
                 options,
                 camera=options.camera if self._camera else None,
@@ -259,11 +258,17 @@ class Session:
         self._chaos = Chaos(self.options.chaos, clip, camera=self._camera, microphone=self._microphone)
         return open_devices(options, wake, stack, self._chaos.open_capture, self._chaos.open_input)
 
-    def _perceive_what_is_there(self, clip: Path, has_video: bool, has_audio: bool) -> None:
-        self._camera &= has_video
-        self._microphone &= has_audio
+    def _perceive_what_is_there(self, clip: Path) -> None:
+        info, channel = probe_clip(clip), self.options.channel
+        self._camera &= info.has_video
+        self._microphone &= info.has_audio
         if not self._camera and not self._microphone:
             raise InputError(f"{clip} has nothing left to perceive; drop --no-camera or --no-microphone.")
+        if self._microphone and channel is not None and channel >= info.audio_channels:
+            raise InputError(
+                f"--channel is {channel}, but {clip} has {info.audio_channels} audio channel(s), numbered from 0. "
+                "Choose one of them, or leave --channel out for the mean of all."
+            )
 
     def _is_over(self, elapsed_ns: int) -> bool:
         return self.options.duration_s is not None and elapsed_ns > self.options.duration_s * NS_PER_S

@@ -69,9 +69,9 @@ class FaceEncoder:
             dark = float((image[::8, ::8] @ LUMA).mean()) < DARK_LUMA
             self._status[slot] = "dark" if dark else "lost"
             return
+        self._status[slot] = "ok"  # whether or not the engine can encode it
         crop = self._crop(image, face.crop_matrix(self._video))
         vector = self._engine.run({FACE: crop})[EMBEDDING][0]
-        self._status[slot] = "ok"
         self._embeddings.put(Embedding(vector, chunk.captured_ns))
 
     def window(self, end_slot: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -55,6 +55,7 @@ class Recorder:
         self._image_point = -1
         self._media_left_out = 0
         self._synced_ns = 0
+        self._whole_bytes = 0
         self._writer: threading.Thread | None = None
 
     def push(self, chunk: AudioChunk | VideoChunk) -> None:
@@ -111,26 +112,26 @@ class Recorder:
             self._append(file, lambda: MAGIC + bytes_from_frame(self._start))
             while entry := self._queue.get():
                 self._append(file, lambda entry=entry: bytes_from_frame(self._frame(entry)))  # type: ignore[misc]
-            self._append(file, lambda: bytes_from_frame(Frame("end", {"media_left_out": self._media_left_out})))
-            if not self.error:
-                os.fsync(file.fileno())
+            end = Frame("end", {"media_left_out": self._media_left_out})
+            self._append(file, lambda: bytes_from_frame(end), sync_ns=0)
 
-    def _append(self, file: BinaryIO, encode: Callable[[], bytes]) -> None:
-        """Write all of it or nothing; nothing after a failure."""
+    def _append(self, file: BinaryIO, encode: Callable[[], bytes], sync_ns: int = SYNC_NS) -> None:
+        """Write all of it or nothing; nothing after a failure. What is older than `sync_ns` is on the disk then."""
         if self.error:
             return
-        whole = file.tell()
         try:
-            view = memoryview(encode())
+            frame = memoryview(encode())
+            view = frame
             while view:
                 view = view[file.write(view) :]
-            if time.monotonic_ns() - self._synced_ns > SYNC_NS:
+            self._whole_bytes += len(frame)
+            if file.seekable() and time.monotonic_ns() - self._synced_ns > sync_ns:  # a pipe is on no disk
                 os.fdatasync(file.fileno())
                 self._synced_ns = time.monotonic_ns()
         except Exception as error:  # whatever it is, the run goes on
             self._fail(str(error))
-            with suppress(OSError):  # a pipe has no length
-                file.truncate(whole)
+            with suppress(OSError):  # a pipe cannot be cut
+                file.truncate(self._whole_bytes)
 
     def _frame(self, entry: _Entry) -> Frame:
         if isinstance(entry, AudioChunk):

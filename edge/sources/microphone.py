@@ -184,7 +184,7 @@ class _Stream:
     ) -> None:
         self.heard = threading.Event()
         self._channel, self._wake = channel, wake
-        self._blocks: deque[tuple[bytes, int]] = deque()
+        self._blocks: deque[tuple[bytes, int]] = deque(maxlen=QUEUED_BLOCKS)  # the timeline sees a gap, and counts it
         self._input = open_input(device, channel, self._on_block)
         self.name, self.rate_hz = self._input.name, self._input.rate_hz
         self.timeline = AudioTimeline(self.rate_hz, lost_samples)
@@ -214,8 +214,6 @@ class _Stream:
         self._input.close()
 
     def _on_block(self, data: bytes, age_s: float) -> None:
-        if len(self._blocks) == QUEUED_BLOCKS:
-            self._blocks.clear()  # the timeline will see the gap, and count it
         self._blocks.append((data, now_ns() - round(min(max(age_s, 0.0), MAX_AGE_S) * NS_PER_S)))
         self.heard.set()
         self._wake()

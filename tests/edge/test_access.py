@@ -25,7 +25,22 @@ def test_address_is_an_optional_host_and_a_port(text: str, host: str, port: int)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "eighty", "-1", "65536", ":80", "host:", "1.2.3.4", "::1:80", "a:1/path", "user@host:1", "http://a:1"]
+    "text",
+    [
+        "",
+        "eighty",
+        "-1",
+        "65536",
+        ":80",
+        "host:",
+        "1.2.3.4",
+        "::1:80",
+        "a:1/path",
+        "user@host:1",
+        "http://a:1",
+        "192.168.1..5:80",
+        f"{'b' * 64}:80",
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"expected PORT or HOST:PORT"):

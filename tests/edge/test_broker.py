@@ -24,7 +24,8 @@ def test_address_is_a_broker_and_a_topic(text: str, broker: Broker) -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "broker/topic", "http://broker/topic", "mqtt://broker", "mqtt://broker/", "mqtt:///topic",
-             "mqtt://broker:99999/t", "mqtt://broker/a/#", "mqtt://broker/+/b"],
+             "mqtt://broker:99999/t", "mqtt://broker/a/#", "mqtt://broker/+/b", "mqtt://broker/a%2Bb", "mqtt://broker/a%00b",
+             "mqtt://bro..ker/t", f"mqtt://{'b' * 64}/t", "mqtt://broker/t?qos=1"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected mqtt"):

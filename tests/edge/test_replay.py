@@ -1,11 +1,13 @@
 """edge-run --record and --replay as their users run them."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,23 @@ def test_recorded_sound_is_the_clips_own(media: Path) -> None:
     assert len(heard) > 16_000
     start = got[0].fields["captured_ns"] // 62_500
     assert np.array_equal(heard, np.concatenate(clip)[start : start + len(heard)])
+
+
+def test_recording_into_a_pipe_is_the_recording(tmp_path: Path, recorded: tuple[Path, str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        copied = reader.submit(pipe.read_bytes)
+        result = edge_run("--clip", DEMO, "--record", pipe)
+        assert (result.returncode, "Traceback" in result.stderr) == (0, False), result.stderr
+        assert copied.result(10) == recorded[0].read_bytes()
+
+
+def test_folder_gets_a_new_recording_and_new_messages_at_each_start(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        assert edge_run("--clip", DEMO, "--duration", 1, "--record", tmp_path, "--output", tmp_path).returncode == 0
+        assert [len([*tmp_path.glob(name)]) for name in ("*.rec", "*.jsonl")] == [number, number]
+    assert len({path.stem for path in tmp_path.glob("*.rec")} & {path.stem for path in tmp_path.glob("*.jsonl")}) == 3
 
 
 def test_replay_differs_loudly(recorded: tuple[Path, str], tmp_path: Path) -> None:
