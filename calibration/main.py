@@ -10,7 +10,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from bundle.errors import EdgeEmotionError
+from bundle.errors import ArgumentError, EdgeEmotionError
 from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, write_manifest
 from calibration.calibrate import Fold, Outcome, calibrate, check_folds, parts_with, say_in_float
 from calibration.passport import passport
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes = _calibrate(options)
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-calibrate: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ArgumentError) else 1
     except KeyboardInterrupt:
         print("edge-calibrate: stopped; the bundles are as they were", file=sys.stderr)
         return 1

@@ -37,7 +37,7 @@ def list_ravdess(
     complete: bool = False,
     on_error: OnError = "refuse",
 ) -> list[ClipFile]:
-    """Speech clips with sound below `folder`, ordered by path; of `actors` only, where given.
+    """Speech clips with sound below `folder`, ordered by path, each utterance once; of `actors` only, where given.
 
     Parameters
     ----------
@@ -54,12 +54,13 @@ def list_ravdess(
     if strange:
         what = f"{len(strange)} without a RAVDESS name, seven numbers such as 03-01-06-01-02-01-12"
         complain(what, strange, on_error)
-    clips = []
-    for path in paths:
+    spoken: dict[str, ClipFile] = {}
+    for path in sorted(paths, key=lambda path: path.stem[:2]):  # by modality: of a film and its sound, the sound
         if _NAME.fullmatch(path.stem):
             modality, channel, emotion, *_, actor = path.stem.split("-")
             if channel == _SPEECH and (modality == _AUDIO_VIDEO if video else modality != _VIDEO_ONLY):
-                clips.append(ClipFile(path, actor=int(actor), label=int(emotion) - 1))
+                spoken[path.stem[3:]] = ClipFile(path, actor=int(actor), label=int(emotion) - 1)
+    clips = sorted(spoken.values(), key=lambda clip: clip.path)
     wanted = {clip.actor for clip in clips} if actors is None else set(actors)
     clips = [clip for clip in clips if clip.actor in wanted]
     absent = sorted(wanted - {clip.actor for clip in clips})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.errors import ArtefactError
 from bundle.manifest import Manifest, Part
 from export.engines import EngineReport
 from export.int8_weights import weights_in_plan
@@ -73,13 +74,19 @@ def compare_bundle(
 
     Raises
     ------
-    ArtefactError : the checkpoint cannot be read.
+    ArtefactError : the checkpoint cannot be read, or is of a network with other parts.
     """
     checkpoint = None
     if checkpoint_path:
         from export.onnx_from_checkpoint import read_checkpoint
 
         checkpoint = read_checkpoint(checkpoint_path)
+        found = [*checkpoint.network.parts()]
+        if found != [*manifest.parts]:
+            raise ArtefactError(
+                f"{checkpoint_path} is of {checkpoint.system} with parts {found}; expected the one that {folder}, with "
+                f"parts {[*manifest.parts]}, was exported from."
+            )
     for name, part in manifest.parts.items():
         given = inputs[name]
         simplified = OnnxRuntimeEngine(folder / part.files["float32"]).run(given)

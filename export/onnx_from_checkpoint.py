@@ -18,6 +18,7 @@ from export.float16_onnx import export_float16
 from export.simplify_onnx import count_nodes, simplify_onnx
 from networks.system import NetworkPart, System
 from networks.systems import SYSTEMS, variant_config
+from networks.transfer import SoundOfTransfer
 from perception.network import PARTS
 from perception.onnxrt import OnnxRuntimeEngine
 from perception.parity import FLOAT32_ERROR, differences, random_inputs
@@ -80,7 +81,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             saved = torch.load(path, weights_only=True, map_location="cpu")
         system = saved["system"]
         config = type(variant_config(system)[1])(**saved["network"])
-        network = SYSTEMS[system].network(config)
+        kind = SoundOfTransfer if saved["training"].get("audio_only") else SYSTEMS[system].network
+        network = kind(config)
         network.load_state_dict(saved["model"])
         specs = None
         if saved["specs"]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bundle.errors import ArgumentError
-from bundle.features import EMBEDDING, FACE, PROBS, VISUAL_EMBEDDINGS, VISUAL_MASK
+from bundle.features import EMBEDDING, FACE, PROBS, PROBS_AUDIO, VISUAL_EMBEDDINGS, VISUAL_MASK
 from networks.panns import MEL_BANDS, Cnn14
 from networks.system import NetworkPart, System
 
@@ -259,6 +259,23 @@ class Transfer(System):
                 "window",
             ),
         }
+
+
+class SoundOfTransfer(System):
+    """CNN-14 on the window's sound, under the key that it has in the whole system: "audio"."""
+
+    def __init__(self, config: TransferConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.audio = Cnn14(config.labels, config.audio_width)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """ "log_mel" (B, 1, columns, 64) to logits (B, labels)."""
+        return {PROBS_AUDIO: self.audio(batch[LOG_MEL])}
+
+    def parts(self) -> dict[str, NetworkPart]:
+        log_mel = (1, self.config.audio_columns, MEL_BANDS)
+        return {"audio": NetworkPart(self.audio, {LOG_MEL: log_mel}, {PROBS_AUDIO: (self.config.labels,)}, "window")}
 
 
 def embed_images(stn: SpatialTransformer, faces: Tensor, saliency: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -9,31 +9,13 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from bundle.features import PROBS_AUDIO
 from corpora.av_clip import SAMPLE_RATE_HZ, AvClip, FaceFormat
-from networks.panns import MEL_BANDS, PANNS_FRONT_END, Cnn14
+from networks.panns import PANNS_FRONT_END
 from networks.pretrained import load_pretrained
-from networks.system import NetworkPart, System
-from networks.transfer import LOG_MEL, SIZE_PX, TransferConfig
+from networks.system import System
+from networks.transfer import LOG_MEL, SIZE_PX, SoundOfTransfer, TransferConfig
 from training.recipe import Recipe
 from training.transfer import HOP_LENGTH, Floats, TransferRecipe, cut_to_speech, earlier_end, panns_log_mel
-
-
-class SoundOfTransfer(System):
-    """CNN-14 on the window's sound, under the key that it has in the whole system: "audio"."""
-
-    def __init__(self, config: TransferConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.audio = Cnn14(config.labels, config.audio_width)
-
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """ "log_mel" (B, 1, columns, 64) to logits (B, labels)."""
-        return {PROBS_AUDIO: self.audio(batch[LOG_MEL])}
-
-    def parts(self) -> dict[str, NetworkPart]:
-        log_mel = (1, self.config.audio_columns, MEL_BANDS)
-        return {"audio": NetworkPart(self.audio, {LOG_MEL: log_mel}, {PROBS_AUDIO: (self.config.labels,)}, "window")}
 
 
 @dataclass

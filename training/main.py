@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"edge-train: {error}", file=sys.stderr)
         return 2 if isinstance(error, ArgumentError) else 1
     except KeyboardInterrupt:
-        print("edge-train: stopped; the same command resumes after the last whole epoch", file=sys.stderr)
+        anew = "begins anew" if dict(options.options).get("in_stages") else "resumes after the last whole epoch"
+        print(f"edge-train: stopped; the same command {anew}", file=sys.stderr)
         return 1
     return 0
 
@@ -110,7 +111,7 @@ def _sweep_parser() -> argparse.ArgumentParser:
 
 def _folds(text: str) -> list[int]:
     """Numbers between commas; none for all."""
-    return [] if text == "all" else [_natural(number) for number in text.split(",")]
+    return [] if text == "all" else sorted({_natural(number) for number in text.split(",")})
 
 
 def _natural(text: str) -> int:
@@ -189,7 +190,10 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> Mapping[str, Any]:
         raise ArgumentError(f"--folds names {max(folds)}; expected 0..{count - 1}.")
     threads = options.threads or 1
     jobs = options.jobs or max(1, (os.cpu_count() or 1) // threads)
-    absolute = [*rest, "--data", str(options.data.resolve())]
+    absolute = [*rest, "--data", str(options.data.resolve())]  # workers of a cluster may start elsewhere
+    if options.cache:
+        absolute += ["--cache", str(options.cache.resolve())]
+    absolute += [f"--weights={part}={path.resolve()}" for part, path in options.weights]
     return train_folds(
         absolute, folds, options.output.resolve(), jobs=jobs, threads=threads, scheduler=options.scheduler
     )  # fmt: skip
@@ -212,8 +216,21 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
     chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
     with joined(options.device) as device:
+        _check_device(device)
         results = train(Request(**chosen | {"device": device}))
         return results if rank() == 0 else None
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ArgumentError(
+            f"--device {device} cannot be used: {reason}. Give cpu, or what PyTorch finds here."
+        ) from error
 
 
 if __name__ == "__main__":

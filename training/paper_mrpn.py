@@ -153,7 +153,8 @@ class PaperMrpnRecipe(Recipe):
 
 
 def _slots(chunks: Floats, shape: tuple[int, ...], slots: int) -> tuple[Floats, Floats]:
-    """Chunks, followed by empty slots, and their mask."""
+    """Chunks, after empty slots as in the runtime's window, and their mask."""
     filled, mask = np.zeros((slots, *shape), np.float32), np.zeros(slots, np.float32)
-    filled[: len(chunks)], mask[: len(chunks)] = chunks, 1
+    empty = slots - len(chunks)
+    filled[empty:], mask[empty:] = chunks, 1
     return filled, mask

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def read_predictions(path: Path) -> Predictions:
                 str(kept["side"]), json.loads(str(kept["settings"])),  # type: ignore[arg-type]
                 {name: value for name, value in temperatures.items() if np.isfinite(value)},
             )  # fmt: skip
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile, zlib and NumPy raise whatever damaged bytes provoke
         raise ArtefactError(
             f"{path} holds no predictions ({error}); expected what edge-train wrote. Train the fold again."
         ) from error

@@ -1,11 +1,12 @@
 """Which recipe trains which system, on which corpus: what edge-train is made of."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bundle.errors import ArgumentError
+from bundle.errors import ArgumentError, InputError
 from corpora.folds import PROTOCOLS, DeploymentSplit, Split
 from corpora.reading import OnError
 from networks.mrpn import MrpnConfig
@@ -115,17 +116,39 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
 
 def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
     make, known = RECIPES[request.system]
+    parts = WEIGHTED_PARTS[request.system](config)
+    strangers = sorted(request.weights.keys() - parts)
+    if strangers:
+        raise ArgumentError(
+            f"--weights names {', '.join(strangers)}; expected parts of this {request.system} that published weights "
+            f"can be loaded into: {', '.join(parts) or 'it has none'}."
+        )
     wrong = [name for name, value in request.options.items() if type(value) is not known.get(name)]
     if wrong:
         expected = ", ".join(f"{name}={kind.__name__}" for name, kind in known.items()) or "none"
         raise ArgumentError(f"{request.system} has no option {', '.join(wrong)} of that kind; expected {expected}.")
     recipe = make(config, labels, request.weights, **request.options)
-    if request.keep == "last" and request.options.get("in_stages"):
-        raise ArgumentError("in_stages keeps the best epoch of each stage; expected no --keep last.")
+    plain = Request(request.data, request.output)
+    own = [
+        name for name in ("keep", "epochs", "batch_size", "precision") if getattr(request, name) != getattr(plain, name)
+    ]
+    if own and request.options.get("in_stages"):
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in own)
+        raise ArgumentError(
+            f"in_stages trains each stage as the paper does, and keeps its best epoch; expected no {given}."
+        )
     fit = replace(recipe.fit, epochs=request.epochs or recipe.fit.epochs, precision=request.precision)
     recipe.fit = replace(fit, keep="last", patience=None) if request.keep == "last" else fit
     recipe.batch_size = request.batch_size or recipe.batch_size
+    published = {part: path for part, path in request.weights.items() if path not in recipe.stages}
+    recipe.options = {**recipe.options, **{f"{part}_weights": _sha256(path) for part, path in published.items()}}
     return recipe
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"--weights {path} is no file; expected published weights.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check_needs_no_faces(request: Request, variant: str, config: Any) -> None:
@@ -162,9 +185,7 @@ def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: A
     return TransferRecipe(network, cnn14=weights.get("audio"), stn=weights.get("visual"), **options)
 
 
-def _fercnn(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
-    if weights:
-        raise ArgumentError("no weights were published for fercnn; expected no --weights.")
+def _fercnn(config: Any, labels: Sequence[str], _: Weights) -> Recipe:
     return FercnnRecipe(replace(config, labels=len(labels)))
 
 
@@ -187,6 +208,14 @@ RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {
 """By system: what makes its recipe of a configuration, labels and weights; and its further options, which the recipe
 explains.
 """
+
+WEIGHTED_PARTS: Mapping[str, Callable[[Any], Sequence[str]]] = {
+    "mrpn": lambda config: config.modalities,
+    "attention-fusion": lambda config: config.modalities,
+    "transfer": lambda config: ("visual", "audio"),
+    "fercnn": lambda config: (),
+}
+"""By system: the parts of a configuration that --weights may name."""
 
 NEEDS_FACES: Mapping[str, Callable[[Any], bool]] = {
     "mrpn": lambda config: "visual" in config.modalities,

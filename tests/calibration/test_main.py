@@ -9,7 +9,7 @@ import pytest
 
 import calibration.calibrate
 import calibration.main
-from bundle.errors import ArgumentError
+from bundle.errors import ArgumentError, ArtefactError
 from bundle.features import PROBS
 from bundle.manifest import (
     INT8_ONNXRUNTIME,
@@ -146,7 +146,7 @@ def test_samples_are_kept_and_refused_once_they_are_stale(
     bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--bundle", str(bundle), "--data", str(data), "--samples", str(tmp_path / "kept.npz")]
-    monkeypatch.setattr(calibration.main, "say_in_float", lambda _: (_ for _ in ()).throw(ArgumentError("far enough")))
+    monkeypatch.setattr(calibration.main, "say_in_float", lambda _: (_ for _ in ()).throw(ArtefactError("far enough")))
     assert main(arguments) == 1
     assert (tmp_path / "kept.npz").exists()
     assert "far enough" in capsys.readouterr().err

@@ -53,6 +53,16 @@ def test_emotion_code_is_the_label(tmp_path, code, label):
     assert RAVDESS_LABELS[clip.label] == label
 
 
+def test_utterance_that_is_there_as_film_and_as_sound_counts_once(corpus):
+    for actor in (3, 12):
+        for emotion in (3, 8):
+            film = corpus / "films" / f"01{ravdess_name(emotion, actor)[2:]}.mp4"
+            film.parent.mkdir(exist_ok=True)
+            write_mp4(film, sound=True, picture=True)
+    assert [clip.path.suffix for clip in list_ravdess(corpus)] == [".wav"] * 4
+    assert [clip.path.suffix for clip in list_ravdess(corpus, video=True)] == [".mp4"] * 4
+
+
 def test_clips_are_listed_by_path_with_actor_and_emotion(corpus):
     found = [(clip.actor, RAVDESS_LABELS[clip.label]) for clip in list_ravdess(corpus)]
     assert found == [(3, "happy"), (3, "surprised"), (12, "happy"), (12, "surprised")]

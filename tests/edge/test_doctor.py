@@ -20,6 +20,7 @@ import edge.checks.gpu as gpu
 import edge.checks.machine as machine
 import edge.checks.network as network
 from bundle.errors import InputError
+from bundle.folders import engine_folder
 from bundle.manifest import DEFAULT_BUNDLE, MANIFEST, read_manifest, write_manifest
 from edge.checks.devices import check_camera, check_microphone
 from edge.checks.finding import Finding, findings_of
@@ -366,16 +367,28 @@ class TestBundle:
         assert gate.mend.startswith(f"edge-calibrate --bundle {copied}")
 
     @pytest.mark.parametrize(
-        ("works_s", "status", "told"),
+        ("works_s", "engine", "status", "told"),
         [
-            ([0.05] * 100, "ok", "takes 25% of the 200 ms that it has, p99 25%"),
-            ([0.05] * 90 + [0.25] * 10, "warning", "some will be late"),
-            ([0.21] * 100, "failure", "too much"),
+            ([0.05] * 100, False, "ok", "takes 25% of the 200 ms that it has, p99 25%, on ONNX Runtime"),
+            ([0.05] * 90 + [0.25] * 10, False, "warning", "some will be late"),
+            ([0.21] * 100, False, "failure", "too much"),
+            ([0.21] * 100, True, "warning", "too much, should the GPU's engines fail"),
         ],
     )
     def test_work_is_judged_by_the_time_that_it_has(
-        self, monkeypatch: pytest.MonkeyPatch, works_s: list[float], status: str, told: str
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        works_s: list[float],
+        engine: bool,
+        status: str,
+        told: str,
     ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        if engine:
+            cached = engine_folder() / "some.engine"
+            cached.parent.mkdir(parents=True)
+            cached.touch()
         monkeypatch.setattr(network, "_works_s", lambda _: works_s)
         headroom = list(check_bundle(DEFAULT_BUNDLE))[-1]
         assert (headroom.check, headroom.status, told in headroom.text) == ("headroom", status, True)
@@ -396,7 +409,9 @@ class TestProgram:
         found = {finding["check"]: finding for finding in findings}
         assert {"python", "clashes", "disk", "clock", "kernel cache", "gpu", "bundle", "headroom"} <= found.keys()
         assert not {"camera", "face", "microphone"} & found.keys()
-        assert re.fullmatch(r"an update takes \d+% of the 200 ms that it has, p99 \d+%.*", found["headroom"]["text"])
+        assert re.fullmatch(
+            r"an update takes \d+% of the 200 ms that it has, p99 \d+%, on ONNX Runtime.*", found["headroom"]["text"]
+        )
         assert list(tmp_path.rglob("*")) == []
 
     def test_report_says_what_is_wrong_and_not_whose_machine_it_is(

@@ -62,6 +62,17 @@ def test_float_comes_back_after_int8_even_if_int8_failed() -> None:
     assert engine.run(INPUT) == "float"
 
 
+def test_float_comes_back_on_the_engine_that_had_taken_over() -> None:
+    engine = ResilientEngine("visual", [lambda: Named("float", broken=True), lambda: Named("spare float")])
+    rung = Int8Rung()
+    rung.add(engine, Named("int8"))
+    assert engine.run(INPUT) == "spare float"
+    rung.keep(True)
+    assert engine.run(INPUT) == "int8"
+    rung.keep(False)
+    assert engine.run(INPUT) == "spare float"
+
+
 def test_overloaded_run_goes_to_int8_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loads are those of a script, the rest is real; the files that ran between two messages are compared."""
     script: Iterator[Load] = iter(["normal"] * 5 + ["int8"] * 5 + ["one modality"] * 5 + ["normal"] * 100)  # type: ignore[list-item]

@@ -257,7 +257,7 @@ class TestBadInput:
         assert_clear_error(result, status=1, tells="nothing left to perceive")
 
     def test_channel_that_the_clip_lacks_is_refused(self) -> None:
-        assert_clear_error(edge_run("--clip", DEMO, "--channel", 7), status=1, tells="channel")
+        assert_clear_error(edge_run("--clip", DEMO, "--channel", 7), status=1, tells="--channel is 7")
 
     def test_output_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
         result = edge_run("--clip", DEMO, "--output", tmp_path / "no" / "such" / "folder.jsonl")

@@ -4,17 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from bundle.features import PROBS
 from bundle.labels import RAVDESS_LABELS
 from bundle.manifest import MANIFEST, read_manifest
 from export.main import LICENCE, main
 from networks.systems import SYSTEMS
+from networks.transfer import SoundOfTransfer
 from perception.network import open_network
 from tests.export.conftest import SMALL
 
@@ -76,6 +79,17 @@ def test_parts_of_every_system_become_onnx_files(system_checkpoint, system, tmp_
         before, after = part["nodes"]
         assert f"{name}: {before} nodes, {after} simplified" in err
         assert len(onnx.load(tmp_path / "onnx" / f"{name}.onnx").graph.node) == after
+
+
+def test_cnn14_alone_becomes_an_onnx_file_and_is_compared_with_no_bundle(saved, tmp_path, capsys):
+    network = SoundOfTransfer(SMALL["transfer"])
+    changes = {"network": asdict(network.config), "model": network.state_dict(), "temperatures": [1.0], "specs": []}
+    path = tmp_path / "transfer.pt"
+    torch.save(saved | changes | {"system": "transfer", "training": {"audio_only": True}}, path)
+    assert main(["onnx", "--checkpoint", str(path), "--output", str(tmp_path / "onnx")]) == 0
+    assert [file.name for file in (tmp_path / "onnx").glob("*.onnx") if "float16" not in file.name] == ["audio.onnx"]
+    assert main(["compare", "--checkpoint", str(path)]) == 1
+    assert "is of transfer with parts ['audio']; expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("system", ["attention-fusion", "transfer", "fercnn"])

@@ -1,12 +1,16 @@
 """Cached embeddings against the whole network on each window, and what happens when a modality is missing."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from bundle.errors import EngineError
 from bundle.manifest import DEFAULT_BUNDLE
 from perception.chunks import AudioChunk, Estimate, VideoChunk
+from perception.engine import Tensors
 from perception.face import FaceDetection
 from perception.network import Network, open_network
 from perception.pipeline import Perception
@@ -137,6 +141,23 @@ def test_without_face_and_speech_the_reason_says_which_is_missing(network: Netwo
     assert last.reason == "no camera in use, nobody speaks"
     blind = estimates(network, silence, Scene(seconds=6, hidden=range(180)), updates=25)[-1]
     assert (blind.face, blind.reason) == ("lost", "no face in the image, nobody speaks")
+
+
+def test_face_that_the_network_fails_to_encode_is_not_blamed_on_the_camera(network: Network) -> None:
+    class Broken:
+        name = "broken"
+
+        def run(self, _: Tensors) -> Tensors:
+            raise EngineError("out of memory")
+
+    blind = replace(network, engines={**network.engines, "visual": Broken()})
+    scene = Scene(seconds=3)
+    perception = Perception(blind, detect=scene.detect, microphone=False, start_ns=0)
+    for chunk in scene.images:
+        with suppress(EngineError):
+            perception.push(chunk)
+    found = perception.estimate(14)
+    assert (found.source, found.face, found.reason) == ("none", "ok", "face seen too briefly, no microphone in use")
 
 
 def test_image_without_light_is_called_dark(network: Network) -> None:

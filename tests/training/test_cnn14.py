@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from corpora.av_clip import AvClip
-from networks.transfer import Transfer, TransferConfig
-from training.cnn14 import Cnn14Recipe, SoundOfTransfer
+from networks.transfer import SoundOfTransfer, Transfer, TransferConfig
+from training.cnn14 import Cnn14Recipe
 from training.transfer import TransferRecipe
 
 CONFIG = TransferConfig(lstm_size=4, stn_width=2, audio_width=2, audio_columns=100)

@@ -159,12 +159,11 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
     short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
     monkeypatch.setattr(transfer_stages.train_in_stages, "__defaults__", (0, short))
     command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(tmp_path)]
-    command += ["--batch-size", "7"]
     assert main([*command, "--set", "in_stages=true", "--set", "frozen_blocks=2"]) == 0
     assert "probs_fused" in json.loads(capsys.readouterr().out)
     saved = torch.load(tmp_path / "transfer.pt", weights_only=True)["training"]
     assert saved["in_stages"] is True
-    assert (saved["frozen_blocks"], saved["batch_size"]) == (2, 7)
+    assert saved["frozen_blocks"] == 2
     assert not list(tmp_path.glob("transfer-epochs.*"))
     assert main(command) == 1  # other options, the same folder
     assert "recipe.json" in capsys.readouterr().err
@@ -182,14 +181,18 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         (["--weights", "audio=a.pt"], "--weights visual=visual.pt of another fold"),
         (["--weights", "visual=a.pt", "--set", "modalities=audio"], "modalities leaves no use for --weights"),
         (["--set", "modalities=sound"], "modalities are ('sound',); expected ('visual', 'audio')"),
-        (["--system", "fercnn", "--weights", "audio=a.pt"], "no weights were published for fercnn"),
+        (["--system", "fercnn", "--weights", "audio=a.pt"], "--weights names audio; expected parts of this fercnn"),
+        (["--system", "attention-fusion", "--variant", "AT", "--weights", "visual=a.pt"], "loaded into: audio."),
+        (["--variant", "n2", "--weights", "sound=a.pt"], "loaded into: visual, audio."),
+        (["--device", "gpu0"], "--device gpu0 cannot be used: "),
         (
             ["--system", "transfer", "--set", "in_stage=true"],
             "expected fine_tune=bool, stn_labels=int, frozen_blocks=int",
         ),
         (["--system", "transfer", "--set", "frozen_blocks=true"], "no option frozen_blocks of that kind"),
         (["--variant", "n1", "--set", "standardize=segment"], "expected 'wave' or 'running'"),
-        (["--system", "transfer", "--set", "in_stages=true", "--keep", "last"], "expected no --keep last"),
+        (["--system", "transfer", "--set", "in_stages=true", "--keep", "last"], "expected no --keep."),
+        (["--system", "transfer", "--set", "in_stages=true", "--epochs", "3"], "expected no --epochs."),
         (["--variant", "n0-late"], "Train the variants of one modality first"),
     ],
 )

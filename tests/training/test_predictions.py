@@ -44,6 +44,19 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         read_predictions(path)
 
 
+def test_any_damaged_byte_is_noticed_or_harmless(tmp_path):
+    write_predictions(tmp_path, predictions())
+    path = tmp_path / "predictions.npz"
+    whole, refused = path.read_bytes(), 0
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        try:
+            read_predictions(path)
+        except ArtefactError:
+            refused += 1
+    assert refused > len(whole) // 14
+
+
 def test_another_table_and_pickled_objects_are_refused(tmp_path):
     path = tmp_path / "predictions.npz"
     for content in ({"images": np.zeros(3)}, {"names": np.array([{}], dtype=object)}):
