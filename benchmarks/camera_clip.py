@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from perception.chunks import VideoChunk
 from perception.clip import decode_clip
@@ -23,7 +24,12 @@ EMPTY_S = 8.0
 
 
 def write_camera_clip(source: Path, target: Path) -> float:
-    """Write `target`, a Matroska file, and say how long the driver is in it; InputError as `decode_clip`."""
+    """Write `target`, a Matroska file, and say how long the driver is in it.
+
+    Raises
+    ------
+    InputError : as `decode_clip`; a clip without sound, or without pictures.
+    """
     images, times_ns, sound = [], [], []
     for chunk in decode_clip(source):
         if chunk.captured_ns >= DRIVER_S * NS_PER_S:
@@ -33,6 +39,8 @@ def write_camera_clip(source: Path, target: Path) -> float:
             times_ns.append(chunk.captured_ns)
         else:
             sound.append(chunk.samples)
+    if not images or not sound:
+        raise InputError(f"{source} has no {'sound' if images else 'pictures'}; expected a driver, seen and heard.")
     driver_s = len(np.concatenate(sound)) / SAMPLE_RATE_HZ
     shown = np.searchsorted(times_ns, np.arange(round(driver_s * FPS)) * NS_PER_S // FPS, side="right") - 1
     rng = np.random.default_rng(0)  # a device gives noise, never the same image twice nor bare zeros

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 VARIANTS = ("slim", "full")
 """Of MRPN: the default bundle's network, and the paper's."""
+
+MOST = 1_000
+"""Rounds, and threads."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,12 +64,10 @@ def _parser() -> argparse.ArgumentParser:
             "--variant", nargs="+", choices=VARIANTS, default=VARIANTS, help="of MRPN (default: both)"
         )
         subcommand.add_argument(
-            "--threads", nargs="+", type=int, choices=range(1, 65), default=(1, 2), metavar="N",
+            "--threads", nargs="+", type=_whole, default=(1, 2), metavar="N",
             help="of each contestant (default: 1, then 2)",
         )  # fmt: skip
-        subcommand.add_argument(
-            "--rounds", type=int, choices=range(1, 1001), default=10, metavar="N", help="(default: 10)"
-        )
+        subcommand.add_argument("--rounds", type=_whole, default=10, metavar="N", help="(default: 10)")
     for subcommand in subcommands.choices.values():
         subcommand.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
     for subcommand in (runtime, peers, cost):
@@ -74,10 +76,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return value
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MOST}")
+    return int(text)
 
 
 def _rows(options: argparse.Namespace) -> "Sequence[Comparison | Measure]":

@@ -1,5 +1,6 @@
 """What an update costs, against recomputing its whole window as code without a cache of embeddings does."""
 
+import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.updates import Updates, Variant, full_window
 from bundle.errors import EngineError
 from bundle.features import EMBEDDING, FACE, SPECTROGRAM
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME
+from networks.mrpn import layout_of
 from perception.engine import Engine, Tensors
 from perception.openvino import OpenVinoEngine
 
@@ -89,6 +91,7 @@ def _peers(variant: Variant, window: Tensors, threads: int) -> dict[str, Callabl
     """What makes each of them ready."""
     return {
         "PyTorch eager": lambda: _pytorch(variant, window, lambda module: module),
+        "PyTorch eager, channels last": lambda: _pytorch(variant, window, lambda module: module, layout_of),
         "torch.compile": lambda: _pytorch(variant, window, torch.compile),
         "ONNX Runtime FP32": lambda: _engines(variant.engines(FLOAT32, threads), window),
         "ONNX Runtime INT8": lambda: _engines(variant.engines(INT8_ONNXRUNTIME, threads), window),
@@ -111,10 +114,17 @@ def _available(makers: Mapping[str, Callable[[], Recompute]]) -> dict[str, Recom
     return peers
 
 
-def _pytorch(variant: Variant, window: Tensors, prepare: Callable[[nn.Module], Any]) -> Recompute:
-    encode = {name: prepare(variant.parts[name].module) for name in ("visual", "audio")}
+def _pytorch(
+    variant: Variant, window: Tensors, prepare: Callable[[nn.Module], Any],
+    layout: Callable[[nn.Module], torch.memory_format] = lambda _: torch.contiguous_format,
+) -> Recompute:  # fmt: skip
+    """`prepare` makes a network run, in the `layout` that an encoder has its weights and its input in."""
+    encoders = {name: copy.deepcopy(variant.parts[name].module) for name in ("visual", "audio")}
+    for encoder in encoders.values():
+        encoder.to(memory_format=layout(encoder))  # type: ignore[call-overload]
+    encode = {name: prepare(encoder) for name, encoder in encoders.items()}
+    tensors = {name: torch.from_numpy(value).to(memory_format=layout(encoders[name])) for name, value in window.items()}
     head, outputs = prepare(variant.parts["head"].module), variant.parts["head"].part.outputs
-    tensors = {name: torch.from_numpy(value) for name, value in window.items()}
 
     @torch.inference_mode()
     def recompute() -> Tensors:

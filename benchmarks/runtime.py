@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.camera_clip import EMPTY_S, write_camera_clip
+from benchmarks.camera_clip import write_camera_clip
 from benchmarks.interleave import hardware
 from benchmarks.machine import ProcessMeter
 from bundle.errors import InputError
@@ -165,8 +165,7 @@ def _after_warm_up(
     messages: Sequence[Message], samples: Mapping[str, Any], timed: Mapping[str, Any], driver_s: float
 ) -> RuntimeRun:
     begin_ns, end_ns = messages[0]["emitted_ns"] + round(WARM_UP_S * NS_PER_S), messages[-1]["emitted_ns"]
-    lap_ns = round((driver_s + EMPTY_S) * NS_PER_S)
-    appears = range(timed["origin_ns"], end_ns, lap_ns)
+    appears = range(timed["origin_ns"], end_ns, timed["lap_ns"])
     leaves = [event_ns + round(driver_s * NS_PER_S) for event_ns in appears]
     return RuntimeRun(
         [m for m in messages if m["emitted_ns"] >= begin_ns],

@@ -35,11 +35,15 @@ STAGES: dict[str, tuple[Any, str]] = {
 
 
 class Stopwatch:
-    """Times by stage: (when it began, how long it took), ns. origin_ns : when the clip's devices began, None before."""
+    """Times by stage: (when it began, how long it took), ns.
+
+    origin_ns, lap_ns : when the clip's devices began, and after how long they begin anew; None before.
+    """
 
     def __init__(self) -> None:
         self.times: dict[str, list[tuple[int, int]]] = {}
         self.origin_ns: int | None = None
+        self.lap_ns: int | None = None
 
     def attach(self) -> None:
         """Replace each stage by itself under the stopwatch."""
@@ -49,7 +53,7 @@ class Stopwatch:
 
         def begin(devices: Any, *arguments: Any) -> None:
             opened(devices, *arguments)
-            self.origin_ns = devices.origin_ns
+            self.origin_ns, self.lap_ns = devices.origin_ns, devices.length_ns
             ctypes.CDLL(None).malloc_trim(0)  # hundreds of MB that decoding left, and no camera would
 
         edge.clip_devices.ClipDevices.__init__ = begin  # type: ignore[assignment]
@@ -73,7 +77,7 @@ def main() -> int:
     stopwatch = Stopwatch()
     stopwatch.attach()
     status = edge.run.main(arguments)
-    Path(path).write_text(json.dumps({"origin_ns": stopwatch.origin_ns, "times": stopwatch.times}), encoding="utf-8")
+    Path(path).write_text(json.dumps(vars(stopwatch)), encoding="utf-8")
     return status
 
 

@@ -21,7 +21,7 @@ except ImportError as error:
     ) from error
 from numba import cuda
 
-from kernels.arrays import is_whole
+from kernels.arrays import check_array, is_whole
 from kernels.cuda_face import FaceShape
 from kernels.cuda_spectrogram import N_FFT
 from kernels.cuda_tick import NO_FACES, NO_SOUND, DeviceTick, seen_samples
@@ -193,10 +193,8 @@ class CudaTick:
         ------
         ValueError : any of these is another than said; nothing is done then.
         """
-        if samples is not None and (samples.dtype != np.int16 or samples.shape != (self._spec.step,)):
-            raise ValueError(
-                f"samples is {samples.dtype} with shape {samples.shape}; expected int16, ({self._spec.step},)."
-            )
+        if samples is not None:
+            self._check_step(samples)
         transforms = np.empty((0, 2, 3)) if image is None else self._checked_faces(image, matrices)
         self._device.begin()
         if samples is not None:
@@ -205,6 +203,13 @@ class CudaTick:
             self._device.put_faces(image, transforms, *self._colours)
         self._device.run()
         return samples is not None and self._missing <= 0
+
+    def _check_step(self, samples: npt.NDArray[np.int16]) -> None:
+        check_array(samples, "samples")
+        if samples.dtype != np.int16 or samples.shape != (self._spec.step,):
+            raise ValueError(
+                f"samples is {samples.dtype} with shape {samples.shape}; expected int16, ({self._spec.step},)."
+            )
 
     def _put_step(self, samples: npt.NDArray[np.int16]) -> None:
         step = len(samples)

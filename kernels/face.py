@@ -1,7 +1,7 @@
 """Aligned face crops: a similarity transform that puts the eyes in place, and bilinear sampling through it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -184,7 +184,7 @@ def weights_and_bias(gray: bool, mean: float | Sequence[float], std: float | Seq
 
 def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tuple[float, ...]:
     """`values`, checked: one finite number, or with colours one of each channel."""
-    numbers = (values,) if isinstance(values, int | float | np.number) else tuple(values)
+    numbers: tuple[Any, ...] = tuple(values) if isinstance(values, Iterable) and np.ndim(values) else (values,)
     if len(numbers) != 1 and (gray or len(numbers) != 3):
         raise ValueError(f"{name} is {values!r}; expected one number, or with gray=False one or three.")
     if not all(isinstance(number, int | float | np.number) and math.isfinite(number) for number in numbers):
@@ -207,6 +207,7 @@ def _crops(shape: tuple[int, ...], dtype: np.dtype[Any], out: npt.NDArray[Any] |
         raise ValueError(f"dtype is {dtype}; expected float32 or float16. Convert the result to others.")
     if out is None:
         return np.empty(shape, dtype)
+    check_array(out, "out")
     if out.dtype != dtype or out.shape != shape or not (out.flags.c_contiguous and out.flags.writeable):
         kind = "C-contiguous" if out.flags.c_contiguous else "not C-contiguous"
         writeable = "writeable" if out.flags.writeable else "read-only"

@@ -13,6 +13,9 @@ Output = Literal["logmel", "logmag", "mag", "power"]
 Edge = Literal["context", "reflect", "zero"]
 Standardize = Literal["running", "segment", "none"]
 
+LEAST_STD = 1e-12
+"""Far below one step of int16, and yet the gain of silence fits into float32."""
+
 
 @dataclass(frozen=True)
 class SpectrogramSpec:
@@ -52,9 +55,10 @@ class SpectrogramSpec:
         self._require_nesting()
         if self.edge != "context" and self.segment < self.n_fft:
             raise ValueError(f"segment is {self.segment}; expected >= n_fft, {self.n_fft}, with edge={self.edge!r}.")
-        if not (0 < self.std_floor < np.inf and 0 < self.power_floor < np.inf):
+        if not (LEAST_STD <= self.std_floor < np.inf and 0 < self.power_floor < np.inf):
             raise ValueError(
-                f"std_floor is {self.std_floor}, power_floor is {self.power_floor}; expected both above 0."
+                f"std_floor is {self.std_floor}, power_floor is {self.power_floor}; expected {LEAST_STD} or more, in "
+                "int16 units, and above 0."
             )
         window_function(self.window, self.n_fft)
         if self.output == "logmel":

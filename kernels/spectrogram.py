@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import check_array
 from kernels.filters import MelNorm, MelScale, mel_filterbank, window_function
 from kernels.reference import Moments, ReferenceSpectrogram, mean_and_deviation, sums_of
 from kernels.samples import FLOAT32, INT16, check_samples
@@ -245,7 +246,7 @@ def spectrogram_segments(
     (2, 64, 100)
     """
     options["standardize"] = "none" if standardize == "wave" else standardize
-    key = tuple(sorted(options.items()))
+    key = tuple(sorted((name, type(value).__name__, value) for name, value in options.items()))  # 160.0 is not 160
     stream = _idle.pop(key, None) or SpectrogramStream(**options)
     spec, count = stream._spec, stream._checked_length(wave)
     shape = (max(0, (count - spec.segment) // spec.step + 1), *stream.shape)
@@ -271,6 +272,7 @@ def spectrogram_segments(
 
 
 def _check_out(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    check_array(out, "out")
     if out.dtype != FLOAT32 or out.shape != shape or not out.flags.carray:
         raise ValueError(f"out is {out.dtype} {out.shape}; expected writeable, C-contiguous float32 {shape}.")
 

@@ -220,7 +220,7 @@ class MrpnStages:
         """
         recipe, model = self.recipe, self.model
         train, pool = self.speech(recipe.split.train), self.pool("Training")
-        validation = self.windows(recipe.split.validation, "PublicTest")
+        validation = self.windows(recipe.split.validation, "PublicTest")[::DRAWS]  # one of each clip
         steps = _steps(len(train), CLIPS_PER_BATCH)
         distinct = recipe.specs[2].image_slots // FACE_REPEATS
         visual, audio = self.encoders["visual"], self.encoders["audio"]

@@ -2,14 +2,23 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from benchmarks import DEMO, camera_clip
 from benchmarks.camera_clip import write_camera_clip
+from bundle.errors import InputError
 from perception.chunks import AudioChunk, VideoChunk
 from perception.clip import decode_clip
+from tests.edge.test_run import remuxed
+
+
+@pytest.mark.parametrize(("kept", "lacks"), [("video", "sound"), ("audio", "pictures")])
+def test_clip_of_one_sense_is_refused(tmp_path: Path, kept: Literal["video", "audio"], lacks: str) -> None:
+    with pytest.raises(InputError, match=f"has no {lacks}; expected a driver, seen and heard"):
+        write_camera_clip(remuxed(tmp_path / "half.mp4", keep=kept), tmp_path / "camera.mkv")
 
 
 def test_driver_and_then_an_empty_cabin_at_720p(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

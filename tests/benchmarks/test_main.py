@@ -27,7 +27,15 @@ def test_rows_go_to_stdout_and_a_table_to_stderr(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["runtime", "--duration", "-1"], ["peers", "--threads", "0"], ["cost", "--variant", "wide"], []]
+    "arguments",
+    [
+        ["runtime", "--duration", "-1"],
+        ["runtime", "--duration", "long"],
+        ["peers", "--threads", "0"],
+        ["peers", "--rounds", "1001"],
+        ["cost", "--variant", "wide"],
+        [],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

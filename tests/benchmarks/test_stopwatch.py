@@ -4,7 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
+import benchmarks.stopwatch as stopwatch_module
+from benchmarks import DEMO
 from benchmarks.stopwatch import STAGES, Stopwatch
+from edge.clip_devices import ClipDevices
 
 
 def test_every_stage_is_there_to_be_timed() -> None:
@@ -25,6 +28,15 @@ def test_a_call_that_fails_is_recorded_and_fails() -> None:
     with pytest.raises(ZeroDivisionError):
         stopwatch.timed("state", lambda: 1 / 0)()
     assert len(stopwatch.times["state"]) == 1
+
+
+def test_laps_are_those_of_the_clips_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopwatch_module, "STAGES", {})
+    monkeypatch.setattr(ClipDevices, "__init__", ClipDevices.__init__)  # to be restored
+    stopwatch = Stopwatch()
+    stopwatch.attach()
+    devices = ClipDevices(DEMO, None)
+    assert (stopwatch.origin_ns, stopwatch.lap_ns) == (devices.origin_ns, devices.length_ns)
 
 
 def test_networks_are_told_apart() -> None:

@@ -278,6 +278,8 @@ def test_an_empty_image_is_rejected(shape):
         ({"gray": False, "std": (1, 2)}, "std is .* expected one number, or with gray=False one or three"),
         ({"mean": np.nan}, "mean is nan; expected finite numbers"),
         ({"std": "64"}, "std is '64'; expected"),
+        ({"mean": None}, "mean is None; expected"),
+        ({"out": [1]}, "out is of type list; expected a NumPy array"),
         ({"std": 0}, "expected > 0"),
         ({"dtype": np.float64}, "expected float32 or float16"),
         ({"backend": "opencl"}, "expected one of .*numba.*cuda.*numpy"),

@@ -530,9 +530,23 @@ def test_lengths_that_are_not_whole_are_rejected(name):
         SpectrogramStream(**{name: 512.0})
 
 
-@pytest.mark.parametrize("floor", [{"std_floor": 0.0}, {"power_floor": 0.0}, {"std_floor": np.nan}])
+def test_lengths_are_judged_alike_whatever_came_before():
+    wave = np.zeros(RATE, np.int16)
+    assert spectrogram_segments(wave, hop_length=160).shape == (1, 64, 100)
+    with pytest.raises(ValueError, match=r"hop_length is 160\.0; expected a whole number"):
+        spectrogram_segments(wave, hop_length=160.0)
+
+
+def test_a_list_to_write_to_is_rejected():
+    with pytest.raises(ValueError, match="out is of type list; expected a NumPy array"):
+        spectrogram_segments(np.zeros(RATE, np.int16), out=[1])
+
+
+@pytest.mark.parametrize(
+    "floor", [{"std_floor": 0.0}, {"std_floor": 1e-20}, {"power_floor": 0.0}, {"std_floor": np.nan}]
+)
 def test_floors_that_bound_nothing_are_rejected(floor):
-    with pytest.raises(ValueError, match="expected both above 0"):
+    with pytest.raises(ValueError, match="in int16 units, and above 0"):
         SpectrogramStream(**floor)
 
 

@@ -4,6 +4,7 @@ import argparse
 import signal
 import ssl
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -83,10 +84,10 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < 3600:
-        raise argparse.ArgumentTypeError(f"{text}: expected more than 0 and less than 3600")
-    return seconds
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) < 3600:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text}: expected more than 0 and less than 3600")
 
 
 def _checked(ca_file: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 
 Signals = Mapping[str, bool | float | str | None]
 """Value of each signal of the overlay by its path, in the order of writing; None: not available."""
@@ -90,9 +91,10 @@ def _number(message: object, name: str, low: float, high: float) -> float | None
     value = _field(message, name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise MalformedError(f"{name} is neither null nor a number from {low} to {high}")
-    return float(value)
+    with suppress(OverflowError):  # of an integer that is no float
+        if not isinstance(value, bool) and isinstance(value, int | float) and low <= value <= high:
+            return float(value)
+    raise MalformedError(f"{name} is neither null nor a number from {low} to {high}")
 
 
 def _percent(ratio: float | None) -> float | None:

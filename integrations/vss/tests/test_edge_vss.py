@@ -203,16 +203,17 @@ def test_termination_is_heeded_though_the_databroker_hangs(databroker: FakeDatab
 def test_malformed_lines_are_told_once_for_each_kind(databroker: FakeDatabroker) -> None:
     edge_vss = EdgeVss(databroker)
     for _ in range(3):
-        edge_vss.write(b"\xff\n", b"\n", b"[" * 100_000 + b"\n", [1], {"state": "calm"}, HAPPY | {"confidence": 2})
+        edge_vss.write(b"\xff\n", b"\n", b"[" * 100_000 + b"\n", [1], {"state": "calm"}, HAPPY | {"confidence": 2},
+                       HAPPY | {"age_ms": 10**400})  # fmt: skip
     edge_vss.write(HAPPY)
     errors = edge_vss.end()
     assert databroker.states()[-2:] == ["JOYFUL", "UNKNOWN"]
-    assert errors.count("a line is left out") == 4
+    assert errors.count("a line is left out") == 5
     assert "not JSON" in errors
     assert "not a JSON object" in errors
     assert "no probabilities in it" in errors
     assert "confidence is neither null nor a number from 0 to 1" in errors
-    assert "1 messages, 1 written, 0 left out for newer ones, 18 malformed lines" in errors
+    assert "1 messages, 1 written, 0 left out for newer ones, 21 malformed lines" in errors
 
 
 def test_databroker_without_the_overlay_is_refused(start: Start, tmp_path: Path) -> None:
