@@ -1,9 +1,12 @@
 """What a session amounted to, from the messages that it wrote."""
 
 import json
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from sys import intern
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,26 +73,26 @@ def session_from_lines(lines: Iterator[str], name: str) -> SessionLog:
     ------
     InputError : there is no message, or a line is none; the last one may be cut off, as by a power failure.
     """
-    messages, cut_off = _messages(lines, name)
-    if not messages:
+    said, labels, last, cut_off = _read(lines, name)
+    if last is None:
         raise InputError(f"{name} holds no message; expected what edge-run --output wrote. Record a session first.")
-    start_ns = messages[0]["captured_ns"]
-    times_s = np.array([(message["captured_ns"] - start_ns) / NS_PER_S for message in messages])
-    labels = next((tuple(m["probabilities"]) for m in messages if m["probabilities"]), ())
-    probabilities = [[(m["probabilities"] or {}).get(label, np.nan) for label in labels] for m in messages]
-    last = messages[-1]
+    times_s = np.array([(each.captured_ns - said[0].captured_ns) / NS_PER_S for each in said])
+    probabilities = np.full((len(said), len(labels)), np.nan, np.float32)
+    for row, each in zip(probabilities, said, strict=True):
+        if each.probabilities:
+            row[:] = each.probabilities
     return SessionLog(
         name=name,
         bundle=last["bundle"],
         engine=last["engine"],
         times_s=times_s,
-        ages_ms=np.array([message["age_ms"] for message in messages], np.float64),
+        ages_ms=np.array([each.age_ms for each in said], np.float64),
         labels=labels,
-        probabilities=np.array(probabilities, np.float32).reshape(len(messages), len(labels)),
-        states=_spans(messages, times_s, lambda message: message["state"]),
-        sources=_spans(messages, times_s, lambda message: message["source"]),
-        loads=_spans(messages, times_s, lambda message: message["health"]["load"]),
-        outages=sorted(_outages(messages, times_s), key=lambda span: span.start_s),
+        probabilities=probabilities,
+        states=_spans(said, times_s, lambda each: each.state),
+        sources=_spans(said, times_s, lambda each: each.source),
+        loads=_spans(said, times_s, lambda each: each.load),
+        outages=sorted(_outages(said, times_s), key=lambda span: span.start_s),
         dropped_images=last["dropped"]["images"],
         dropped_audio_s=last["dropped"]["audio"] / 16_000,
         dropped_updates=last["dropped"]["updates"],
@@ -97,24 +100,54 @@ def session_from_lines(lines: Iterator[str], name: str) -> SessionLog:
     )
 
 
-def _messages(lines: Iterator[str], name: str) -> tuple[list[Message], bool]:
-    """The messages, and whether the last line was left out since it is cut off."""
-    messages: list[Message] = []
+class _Said(NamedTuple):
+    """What is told of one message: a tenth of its size, as a day has 432,000 of them."""
+
+    captured_ns: int
+    age_ms: float | None
+    state: str
+    reason: str
+    source: str
+    face: str
+    voice: str
+    camera: str
+    microphone: str
+    load: str
+    probabilities: Sequence[float]
+
+
+def _read(lines: Iterator[str], name: str) -> tuple[list[_Said], tuple[str, ...], Message | None, bool]:
+    """What is told of each message; the labels; the last message; whether a last line was left out as it is cut off."""
+    said: list[_Said] = []
+    labels: tuple[str, ...] = ()
+    last: Message | None = None
     for number, line in enumerate(lines, 1):
         try:
             message = json.loads(line)
             _check(message)
-            if messages and message["captured_ns"] < messages[-1]["captured_ns"]:
+            if last and message["captured_ns"] < last["captured_ns"]:
                 raise ValueError("earlier than the one before: of another session")
-        except (ValueError, LookupError, TypeError) as error:
+            labels = labels or tuple(message["probabilities"] or ())
+            said.append(_said(message, labels))
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
             if not line.endswith("\n"):
-                return messages, True
+                return said, labels, last, True
             raise InputError(
                 f"{name}, line {number} is no message ({type(error).__name__}: {error}); expected what edge-run "
                 "--output wrote. Remove the line, or take another file."
             ) from error
-        messages.append(message)
-    return messages, False
+        last = message
+    return said, labels, last, False
+
+
+def _said(message: Message, labels: Sequence[str]) -> _Said:
+    probabilities, health = message["probabilities"], message["health"]
+    return _Said(
+        message["captured_ns"], message["age_ms"], intern(message["state"]), intern(message["reason"]),
+        intern(message["source"]), intern(message["face"]), intern(message["voice"]),
+        intern(health["camera"]), intern(health["microphone"]), intern(health["load"]),
+        array("f", [probabilities.get(label, np.nan) for label in labels] if probabilities else []),
+    )  # fmt: skip
 
 
 def _check(message: Any) -> None:
@@ -132,19 +165,14 @@ def _check(message: Any) -> None:
         raise TypeError("a value of the wrong type")
 
 
-def _spans(
-    messages: Sequence[Message], times_s: npt.NDArray[np.float64], value_of: Callable[[Message], str]
-) -> list[Span]:
-    values = [value_of(message) for message in messages]
+def _spans(said: Sequence[_Said], times_s: npt.NDArray[np.float64], value_of: Callable[[_Said], str]) -> list[Span]:
+    values = [value_of(each) for each in said]
     begins = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1]]
     ends_s = [float(times_s[i]) for i in begins[1:]] + [float(times_s[-1]) + STEP_S]
-    return [
-        Span(values[i], float(times_s[i]), end_s, messages[i]["reason"])
-        for i, end_s in zip(begins, ends_s, strict=True)
-    ]
+    return [Span(values[i], float(times_s[i]), end_s, said[i].reason) for i, end_s in zip(begins, ends_s, strict=True)]
 
 
-def _outages(messages: Sequence[Message], times_s: npt.NDArray[np.float64]) -> Iterator[Span]:
+def _outages(said: Sequence[_Said], times_s: npt.NDArray[np.float64]) -> Iterator[Span]:
     """What was missing for a second or longer: all data, the face, the sound, a device, or messages themselves."""
     missing = {
         "face": ("no face", {"lost": "not found", "dark": "too dark", "no image": "no image from the camera"}),
@@ -152,11 +180,11 @@ def _outages(messages: Sequence[Message], times_s: npt.NDArray[np.float64]) -> I
         "source": ("nothing to go by", {"none": ""}),
     }
     for field, (what, reasons) in missing.items():
-        for span in _spans(messages, times_s, lambda message, field=field: message[field]):  # type: ignore[misc]
+        for span in _spans(said, times_s, attrgetter(field)):
             if span.value in reasons and span.length_s >= OUTAGE_S:
                 yield Span(what, span.start_s, span.end_s, reasons[span.value] or span.reason.removeprefix("held: "))
     for device in ("camera", "microphone"):
-        for span in _spans(messages, times_s, lambda message, device=device: message["health"][device]):  # type: ignore[misc]
+        for span in _spans(said, times_s, attrgetter(device)):
             if span.value not in ("ok", "off") and span.length_s >= OUTAGE_S:
                 yield Span(f"{device} not well", span.start_s, span.end_s, span.value)
     for i in np.flatnonzero(np.diff(times_s) >= OUTAGE_S):
