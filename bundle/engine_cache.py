@@ -97,6 +97,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # a service reads what its administrator built
         os.replace(partial, path)
     except BaseException:
         os.unlink(partial)
