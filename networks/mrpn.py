@@ -4,7 +4,7 @@ Encoders run once per chunk; the head runs on the window's cached embeddings. Th
 differ in the head only. docs/models/mrpn.md says where each equation is, and what the paper leaves open.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -19,7 +19,6 @@ from networks.system import NetworkPart, Runs, System
 
 Fusion = Literal["n0", "n0-late", "n1", "n2"]
 Task = Literal["classification", "regression"]
-SIDE_BRANCHES: Sequence[Fusion] = ("n1", "n2")
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,6 @@ class MrpnConfig:
     labels : classes or, in a regression, targets.
     fusion : "n0": the fusion component only (Eq. 7); "n0-late": the same on frozen branches; "n1": a side branch for
         each modality (Eq. 8); "n2": residual perceptrons too (Eq. 9).
-    product : the fused logits are added to the side branches' log posteriors, so that fusion starts from their product;
-        not in the paper.
     aggregator : "lstm", "bilstm" or "transformer" (section 5.6).
     embedding_norm, standardize_faces : normalise what comes to the aggregator, and each face; not in the paper.
     small_input : stems for small chunks instead of the published ResNet's; see `ResNet18`.
@@ -49,7 +46,6 @@ class MrpnConfig:
     hidden_size: int = 64  # of the scoring component
     dropout: float = 0.3
     fusion: Fusion = "n2"
-    product: bool = False
     aggregator: str = "lstm"
     embedding_norm: bool = True
     standardize_faces: bool = True
@@ -66,8 +62,6 @@ class MrpnConfig:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ArgumentError(f"{name} is {getattr(self, name)!r}; expected one of {known}.")
-        if self.product and (self.fusion not in SIDE_BRANCHES or self.task != "classification"):
-            raise ArgumentError(f"product of {self.fusion} in a {self.task}; expected n1 or n2 in a classification.")
         if self.aggregator != "lstm" and self.aggregate_size % 4:
             raise ArgumentError(f"aggregate_size is {self.aggregate_size}; expected a multiple of 4.")
         for name in ("visual_width", "audio_width"):
@@ -151,8 +145,7 @@ class MrpnHead(nn.Module):
             {m: aggregator(embedding_sizes[m], size, norm=config.embedding_norm) for m in names}
         )
         self.feature_norm = nn.ModuleDict({m: nn.BatchNorm1d(size) for m in names})
-        residual, side = names if config.fusion == "n2" else [], names if config.fusion in SIDE_BRANCHES else []
-        self.product = config.product
+        residual, side = names if config.fusion == "n2" else [], names if config.fusion in ("n1", "n2") else []
         self.perceptron = nn.ModuleDict({m: ResidualPerceptron(size) for m in residual})
         self.branch = nn.ModuleDict(
             {m: nn.Sequential(nn.Dropout(config.dropout), nn.Linear(size, config.labels)) for m in side}
@@ -172,11 +165,7 @@ class MrpnHead(nn.Module):
         fused = torch.cat(
             [self.perceptron[m](features[m]) if m in self.perceptron else features[m] for m in features], 1
         )  # (B, modalities * F)
-        logits = self.fusion(self.fusion_norm(fused))
-        branches = [self.branch[m](features[m]) for m in self.branch]
-        if self.product:
-            logits = logits + sum(branch.detach().log_softmax(1) for branch in branches)
-        return logits, *branches
+        return self.fusion(self.fusion_norm(fused)), *(self.branch[m](features[m]) for m in self.branch)
 
     def features(self, modality: str, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Normalised features of one modality (Eq. 1, 3): (B, T, E), (B, T) -> (B, F)."""

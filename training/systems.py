@@ -89,7 +89,7 @@ def train(request: Request) -> Mapping[str, Any]:
     ).run()  # fmt: skip
 
 
-SLIM_OPTIONS: Mapping[str, type] = {"modalities": str, "visual_width": int, "audio_width": int, "product": bool}
+SLIM_OPTIONS: Mapping[str, type] = {"modalities": str, "visual_width": int, "audio_width": int}
 """Of the slim MRPN's recipe: fields of its network; "visual" or "audio" trains the stages of one alone."""
 
 

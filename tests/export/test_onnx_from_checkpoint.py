@@ -156,11 +156,11 @@ def test_an_export_that_computes_something_else_is_refused(checkpoint, tmp_path,
         export_parts(checkpoint, tmp_path)
 
 
-@pytest.mark.parametrize(("fusion", "product"), [("n0-late", False), ("n1", False), ("n2", False), ("n2", True)])
+@pytest.mark.parametrize("fusion", ["n0-late", "n1", "n2"])
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
-def test_every_head_exports_and_equals_pytorch(checkpoint, tmp_path, aggregator, fusion, product):
+def test_every_head_exports_and_equals_pytorch(checkpoint, tmp_path, aggregator, fusion):
     torch.manual_seed(0)
-    network = Mrpn(replace(TINY, aggregator=aggregator, fusion=fusion, product=product)).eval()
+    network = Mrpn(replace(TINY, aggregator=aggregator, fusion=fusion)).eval()
     temperatures = [0.5, 1.0, 2.0][: len(network.outputs())]
     exported = export_parts(replace(checkpoint, network=network, temperatures=temperatures), tmp_path)
     parts = plain_parts(exported)

@@ -232,23 +232,6 @@ def test_gradients_spare_a_frozen_visual_encoder_only():
     assert unreached <= {n for n, _ in network.named_parameters() if n.startswith("visual.")} | idle_by_definition(TINY)
 
 
-def test_a_fusion_that_says_nothing_leaves_the_product_of_the_branches():
-    network = tiny_network(replace(TINY, product=True))
-    for parameter in network.head.fusion[-1].parameters():
-        parameter.data.zero_()
-    with torch.inference_mode():
-        found = [logits.softmax(1) for logits in network(batch_of()).values()]
-    product = found[1] * found[2]
-    torch.testing.assert_close(found[0], product / product.sum(1, keepdim=True))
-
-
-def test_the_fused_loss_of_a_product_leaves_the_branches_alone():
-    network = tiny_network(replace(TINY, product=True))
-    network(batch_of())[PROBS_FUSED].sum().backward()
-    assert all(parameter.grad is None for parameter in network.head.branch.parameters())
-    assert network.head.fusion[-1].bias.grad.any()
-
-
 def test_sizes_follow_the_configuration():
     config = MrpnConfig(labels=6, visual_width=2, audio_width=3, aggregate_size=4, hidden_size=3)
     network = tiny_network(config=config)
@@ -412,8 +395,6 @@ def test_any_number_of_modalities_classifies_or_regresses(count, task, fusion):
         ({"modalities": ()}, "modalities are"),
         ({"modalities": ("visual", "visual")}, "modalities are"),
         ({"modalities": ("audio", "visual")}, "in this order"),
-        ({"fusion": "n0", "product": True}, "product of n0 in a classification; expected n1 or n2"),
-        ({"task": "regression", "product": True}, "product of n2 in a regression"),
         ({"visual_width": 0}, "visual_width is 0; expected 1 or more"),
     ],
 )
