@@ -88,7 +88,7 @@ def _picture(figure: Any) -> str:
 
 def _draw_bars(said: dict[str, Predictions], labels: Sequence[str], folds: Sequence[Fold]) -> Any:
     """A row for each output: recall by class, and UAR by fold."""
-    figure, panels = _new_figure(len(PROBS), 2, (12, 9), sharey=True, width_ratios=(3, max(1, len(folds))))
+    figure, panels = _new_figure(len(PROBS), 2, (12, 9), sharey=True, width_ratios=(3, (1 + len(folds)) / 2))
     width = 0.8 / len(said)
     for row, name in zip(panels, PROBS, strict=True):
         for number, (precision, predictions) in enumerate(said.items()):
@@ -98,8 +98,8 @@ def _draw_bars(said: dict[str, Predictions], labels: Sequence[str], folds: Seque
             for panel, values in zip(row, (recalls, uars), strict=True):
                 places = np.arange(len(values)) + (number - (len(said) - 1) / 2) * width
                 panel.bar(places, values, width, color=COLORS[precision], label=precision)
-        for panel, names in zip(row, (labels, [fold.name.replace("/", "\n") for fold in folds]), strict=True):
-            panel.set_xticks(range(len(names)), names)
+        for panel, names in zip(row, (labels, [fold.name for fold in folds]), strict=True):
+            panel.set_xticks(range(len(names)), names, rotation=30, ha="right")
             panel.set_xlim(-0.5, len(names) - 0.5)
         row[0].set(ylabel=f"{name}: recall", ylim=(0, 1))
         row[1].set(ylabel="UAR")
