@@ -4,7 +4,8 @@ Every number that training, calibration and the runtime must share is here, trav
 back from it: a network never meets features that differ from those it was trained on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from bundle.errors import ArgumentError
@@ -23,6 +24,15 @@ PROBS = (PROBS_FUSED, PROBS_VISUAL, PROBS_AUDIO)
 """Tensor names, the same in PyTorch export, ONNX, engines and the manifest."""
 
 NS_PER_S = 1_000_000_000
+
+
+def _check_types(spec: Any) -> None:
+    """ArgumentError where a field is of another type than its default: a text times a billion would fill the memory."""
+    for field in fields(spec):
+        value, kind = getattr(spec, field.name), type(field.default)
+        expected = {int: Integral, float: Real}.get(kind, kind)  # NumPy's numbers too
+        if isinstance(value, bool) or not isinstance(value, expected):
+            raise ArgumentError(f"{field.name} is of type {type(value).__name__}; expected {kind.__name__}.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class AudioSpec:
     power_floor: float = 1e-3  # of standardised power, before the logarithm
 
     def __post_init__(self) -> None:
+        _check_types(self)
         hop, step, segment = self.hop_length, self.step_samples, self.segment_samples
         statistics = self.statistics_samples
         if not 0 < hop <= step <= segment or step % hop or segment % step or statistics % step:
@@ -112,6 +123,7 @@ class VideoSpec:
     std: float = 64.0
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if min(self.size_px, self.supersample, self.std) <= 0 or not 0 < self.eye_x < 0.5:
             raise ArgumentError(f"{self}: expected size_px, supersample and std above 0, and 0 < eye_x < 0.5.")
 
@@ -131,6 +143,7 @@ class WindowSpec:
     min_face_s: float = 0.5  # likewise for images with a face
 
     def __post_init__(self) -> None:
+        _check_types(self)
         period, step, window = self.image_period_ns, self.step_ns, round(self.window_s * NS_PER_S)
         if not 0 < period <= step <= window or step % period or window % step:
             raise ArgumentError(

@@ -2,8 +2,9 @@
 
 import inspect
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 
 import bundle.features
@@ -89,3 +90,17 @@ def test_tensor_names_differ():
     names = [value for name, value in vars(bundle.features).items() if name.isupper() and isinstance(value, str)]
     assert len(names) == len(set(names)) >= 8
     assert set(PROBS) <= set(names)
+
+
+@pytest.mark.parametrize("spec", [AudioSpec, VideoSpec, WindowSpec])
+@pytest.mark.parametrize("value", ["4.0 " * 9, [1.0, 2.0], None, True, {}])
+def test_a_field_of_another_type_is_refused_before_anything_is_computed_of_it(spec, value):
+    for field in fields(spec):
+        if isinstance(field.default, str) and isinstance(value, str):
+            continue
+        with pytest.raises(ArgumentError, match=f"{field.name} is of type {type(value).__name__}; expected"):
+            spec(**{field.name: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert VideoSpec(size_px=np.int64(48), mean=np.float32(127)) == VideoSpec()
