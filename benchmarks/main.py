@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 VARIANTS = ("slim", "full")
 """Of MRPN: the default bundle's network, and the paper's."""
 
-MOST = 1_000
-"""Rounds, and threads."""
+MOST_THREADS, MOST_ROUNDS = 64, 1_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,10 +63,10 @@ def _parser() -> argparse.ArgumentParser:
             "--variant", nargs="+", choices=VARIANTS, default=VARIANTS, help="of MRPN (default: both)"
         )
         subcommand.add_argument(
-            "--threads", nargs="+", type=_whole, default=(1, 2), metavar="N",
+            "--threads", nargs="+", type=_up_to(MOST_THREADS), default=(1, 2), metavar="N",
             help="of each contestant (default: 1, then 2)",
         )  # fmt: skip
-        subcommand.add_argument("--rounds", type=_whole, default=10, metavar="N", help="(default: 10)")
+        subcommand.add_argument("--rounds", type=_up_to(MOST_ROUNDS), default=10, metavar="N", help="(default: 10)")
     for subcommand in subcommands.choices.values():
         subcommand.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
     for subcommand in (runtime, peers, cost):
@@ -82,10 +81,13 @@ def _positive(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MOST}")
-    return int(text)
+def _up_to(most: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not text.isdecimal() or not 0 < int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {most}")
+        return int(text)
+
+    return whole
 
 
 def _rows(options: argparse.Namespace) -> "Sequence[Comparison | Measure]":

@@ -33,6 +33,7 @@ def test_rows_go_to_stdout_and_a_table_to_stderr(
         ["runtime", "--duration", "long"],
         ["peers", "--threads", "0"],
         ["peers", "--rounds", "1001"],
+        ["peers", "--threads", "65"],
         ["cost", "--variant", "wide"],
         [],
     ],
