@@ -41,7 +41,7 @@ class FitConfig:
 
     Raises
     ------
-    ArgumentError : an unknown name; to keep the last epoch, and stop by the best.
+    ArgumentError : an unknown name; no epoch; to keep the last epoch, and stop by the best.
     """
 
     epochs: int
@@ -58,6 +58,8 @@ class FitConfig:
         for name, choices in (known | {"precision": get_args(Precision)}).items():
             if getattr(self, name) not in choices:
                 raise ArgumentError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
+        if self.epochs < 1:
+            raise ArgumentError(f"epochs are {self.epochs}; expected 1 or more.")
         if self.keep == "last" and self.patience is not None:
             raise ArgumentError(f"patience is {self.patience}; expected None where the last epoch is kept.")
 

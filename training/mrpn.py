@@ -13,7 +13,7 @@ from corpora.cache import written_whole
 from networks.mrpn import Mrpn
 from training.evaluate import Ints, Probs, figures_of_merit, fit_temperature, temper
 from training.fit import claim_folder
-from training.mrpn_stages import DRAWS, FER_POOL_FRACTION, MrpnRecipe, MrpnStages, predict
+from training.mrpn_stages import DRAWS, FER_POOL_FRACTION, STAGES, MrpnRecipe, MrpnStages, predict
 from training.predictions import Predictions, Side, clip_id, write_predictions
 
 FER2013_SPLIT = {"train": (0,), "validation": (1,), "test": (2,)}
@@ -56,7 +56,8 @@ class MrpnTraining:
             results |= _figures(*clips)
             stages.train_audio()
         if "visual" in stages.encoders:
-            faces = stages.train_visual()
+            stages.train_visual()
+            faces = stages.predict_faces("PrivateTest")
             results["fer2013_private_test"] = _figures(*faces)["probs_visual"]
         if len(stages.encoders) > 1:
             return results | self._finish_fused(results)
@@ -96,20 +97,21 @@ class MrpnTraining:
         )  # fmt: skip
 
     def _write_face_predictions(self, probs: Probs, labels: Ints) -> None:
-        """Of FER2013's PrivateTest."""
-        images = self.stages.faces("PrivateTest").images
+        """Of FER2013's PrivateTest; PublicTest sets the temperatures."""
+        images, (validation, known) = self.stages.faces("PrivateTest").images, self.stages.predict_faces("PublicTest")
         write_predictions(
             self.folder,
             Predictions(
                 probs, labels, np.full(len(labels), FER2013_SPLIT["test"][0]),
                 np.array([clip_id(image) for image in images]), "test",
-                self._settings() | {"labels": list(FER2013_LABELS), "split": FER2013_SPLIT}, {},
+                self._settings() | {"labels": list(FER2013_LABELS), "split": FER2013_SPLIT},
+                {name: fit_temperature(output, known) for name, output in validation.items()},
             ),
         )  # fmt: skip
 
     def _settings(self) -> dict[str, Any]:
         recipe = self.recipe
-        fits = {stage: vars(getattr(recipe, stage)) for stage in ("visual", "clips", "audio", "fused")}
+        fits = {stage: vars(getattr(recipe, stage)) for stage in STAGES}
         return {
             "system": "mrpn",
             "variant": "slim",

@@ -60,10 +60,11 @@ CLASSIFIED = {"visual": FER2013_LABELS, "audio": RAVDESS_LABELS}
 VISUAL_CHECKPOINT = "visual.pt"
 DRAWS = 3  # faces with which each clip is evaluated
 FACES_PER_BATCH, CLIPS_PER_BATCH = 128, 32
+STAGES = "clips", "audio", "visual", "fused"
 WHOLE_CLIP_S = 3.0
 """Of a clip's 3 to 5 s all but silence fits into so much; what is longer is cropped."""
-CROPS = 5
-"""Of a whole clip, spread over it, whose probabilities are averaged."""
+CROP_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Where in a whole clip lie the crops whose probabilities are averaged, from its start to its end."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ class MrpnStages:
         with written_whole(own) as partial:
             shutil.copyfile(checkpoint, partial)
 
-    def train_visual(self) -> tuple[Probs, Ints]:
-        """Train the visual encoder as a classifier of FER2013; returns what it says of PrivateTest, and the labels."""
+    def train_visual(self) -> None:
+        """Train the visual encoder as a classifier of FER2013."""
         recipe, classifier, video = self.recipe, self._classifiers["visual"], self.recipe.specs[1]
         faces = self._own_faces
         crops, labels = faces.images, torch.from_numpy(faces.labels)
@@ -132,18 +133,32 @@ class MrpnStages:
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
             return _classifier_loss(classifier, batch["faces"], batch["target"])
 
-        def predict(usage: Usage) -> tuple[Probs, Ints]:
-            inputs = center_faces(torch.from_numpy(self.faces(usage).images), video)
-            inputs = inputs.to(memory_format=layout_of(classifier[0]))
-            probs = torch.cat([classifier(part).softmax(1) for part in inputs.split(512)])
-            return {"probs_visual": probs.numpy()}, self.faces(usage).labels
+        def validate() -> dict[str, float]:
+            validation = self.faces("PublicTest")
+            probs = self._classified(center_faces(torch.from_numpy(validation.images), video))
+            return figures_of_merit(probs.numpy(), validation.labels)
 
         fit(
-            "visual", classifier, classifier.parameters(), batches, steps, loss_of,
-            lambda: _figures(*predict("PublicTest")), recipe.visual, recipe.seed, self.folder,
+            "visual", classifier, classifier.parameters(), batches, steps, loss_of, validate, recipe.visual,
+            recipe.seed, self.folder,
         )  # fmt: skip
+
+    def predict_faces(self, usage: Usage) -> tuple[Probs, Ints]:
+        """What the visual encoder as a classifier says of FER2013's faces, and the labels.
+
+        Of each as it is, and averaged over it and its mirror image.
+        """
+        faces = self.faces(usage)
+        inputs = center_faces(torch.from_numpy(faces.images), self.recipe.specs[1])
         with torch.inference_mode():
-            return predict("PrivateTest")
+            seen, mirrored = self._classified(inputs), self._classified(inputs.flip(3))
+        return {"probs_visual": seen.numpy(), "probs_visual_mirrored": (seen + mirrored).numpy() / 2}, faces.labels
+
+    def _classified(self, faces: Tensor) -> Tensor:
+        """Of network inputs (B, 1, H, W): probabilities (B, FER2013's labels)."""
+        classifier = self._classifiers["visual"]
+        inputs = faces.to(memory_format=layout_of(classifier[0]))
+        return torch.cat([classifier(part).softmax(1) for part in inputs.split(512)])
 
     def train_clips(self) -> tuple[Probs, Ints]:
         """Train the audio encoder as a classifier of whole clips, far cheaper than their overlapping segments.
@@ -165,19 +180,19 @@ class MrpnStages:
         def loss_of(batch: dict[str, Tensor]) -> Tensor:
             return _classifier_loss(classifier, batch["segments"][:, 0], batch["target"])
 
-        def predict(actors: Sequence[int]) -> tuple[Probs, Ints]:
+        def predict(actors: Sequence[int], places: Sequence[float]) -> tuple[Probs, Ints]:
             probs = []
             for clip in self.speech(actors):
-                crops = np.stack([_whole(clip.wave, audio, place) for place in np.linspace(0, 1, CROPS)])
+                crops = np.stack([_whole(clip.wave, audio, place) for place in places])
                 probs.append(classifier(torch.from_numpy(crops)).softmax(1).mean(0))
             return {"probs_clip": torch.stack(probs).numpy()}, _labels(self.speech(actors)).numpy()
 
         fit(
             "clips", classifier, classifier.parameters(), batches, steps, loss_of,
-            lambda: _figures(*predict(recipe.split.validation)), recipe.clips, recipe.seed, self.folder,
+            lambda: _figures(*predict(recipe.split.validation, (0.5,))), recipe.clips, recipe.seed, self.folder,
         )  # fmt: skip
         with torch.inference_mode():
-            return predict(recipe.measured)
+            return predict(recipe.measured, CROP_PLACES)
 
     def train_audio(self) -> Mapping[str, float]:
         """Train the audio encoder, aggregator and branch on segments; returns figures on the validation actors."""

@@ -18,7 +18,7 @@ from training.cnn14 import Cnn14Recipe
 from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
 from training.mrpn import MrpnTraining
-from training.mrpn_stages import MrpnRecipe
+from training.mrpn_stages import STAGES, MrpnRecipe
 from training.paper_mrpn import SLIM_RECIPE, PaperMrpnRecipe
 from training.ranks import ranks
 from training.recipe import Recipe
@@ -89,8 +89,13 @@ def train(request: Request) -> Mapping[str, Any]:
     ).run()  # fmt: skip
 
 
-SLIM_OPTIONS: Mapping[str, type] = {"modalities": str, "visual_width": int, "audio_width": int}
-"""Of the slim MRPN's recipe: fields of its network; "visual" or "audio" trains the stages of one alone."""
+SLIM_OPTIONS: Mapping[str, type] = {
+    "modalities": str, "visual_width": int, "audio_width": int, **{f"{stage}_epochs": int for stage in STAGES}
+}  # fmt: skip
+"""Of the slim MRPN's recipe: fields of its network, and epochs of its stages.
+
+modalities : "visual" or "audio" trains the stages of one alone.
+"""
 
 
 def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | Split) -> MrpnRecipe:
@@ -107,11 +112,13 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
             f"{', '.join(SLIM_OPTIONS)}, or another --variant."
         )
     changes: dict[str, Any] = dict(request.options)
+    epochs = {stage: changes.pop(f"{stage}_epochs") for stage in STAGES if f"{stage}_epochs" in changes}
     if "modalities" in changes:
         if request.weights:
             raise ArgumentError("modalities leaves no use for --weights; expected one of the two.")
         changes["modalities"] = tuple(changes["modalities"].split(","))
-    return MrpnRecipe(split, request.seed, replace(config, **changes))
+    recipe = MrpnRecipe(split, request.seed, replace(config, **changes))
+    return replace(recipe, **{stage: replace(getattr(recipe, stage), epochs=count) for stage, count in epochs.items()})
 
 
 def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:

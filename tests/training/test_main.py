@@ -20,6 +20,7 @@ from training import transfer_stages
 from training.clip_sources import CLIP_SOURCES
 from training.evaluate_main import main as edge_evaluate
 from training.main import main
+from training.mrpn_stages import MrpnRecipe
 from training.predictions import read_predictions
 
 PARAMETERS = {"mrpn": 1_608_952, "attention-fusion": 107_964_168, "transfer": 84_956_857, "fercnn": 152_614}
@@ -114,10 +115,12 @@ def test_the_slim_recipe_takes_fold_protocol_and_sizes(data, tmp_path, monkeypat
 
     monkeypatch.setattr(training.systems, "MrpnTraining", Noted)
     command = ["--data", str(data), "--output", str(tmp_path), "--protocol", "luna-jimenez-ravdess", "--fold", "2"]
-    assert main([*command, "--set", "modalities=audio", "--set", "audio_width=24", "--seed", "7"]) == 0
+    options = ["modalities=audio", "audio_width=24", "clips_epochs=3"]
+    assert main([*command, *(part for option in options for part in ("--set", option)), "--seed", "7"]) == 0
     (recipe,) = recipes
     assert (recipe.split.validation, recipe.split.test, recipe.seed) == ((10, 11, 12, 19, 20), (), 7)
     assert (recipe.network.modalities, recipe.network.audio_width) == (("audio",), 24)
+    assert (recipe.clips, recipe.audio) == (replace(MrpnRecipe.clips, epochs=3), MrpnRecipe.audio)
 
 
 def test_the_slim_network_is_trained_on_films_and_becomes_a_bundle(data, tmp_path, monkeypatch, capsys):
@@ -177,7 +180,8 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         (["--variant", "n1", "--protocol", "mine"], "expected one of deployment-ravdess"),
         (["--fold", "5"], r"expected 0..4 of deployment-ravdess"),
         (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
-        (["--set", "visual_width=wide"], "and --set of modalities, visual_width, audio_width"),
+        (["--set", "visual_width=wide"], "and --set of modalities, visual_width, audio_width, clips_epochs, audio_"),
+        (["--set", "visual_epochs=0"], "epochs are 0; expected 1 or more"),
         (["--weights", "audio=a.pt"], "--weights visual=visual.pt of another fold"),
         (["--weights", "visual=a.pt", "--set", "modalities=audio"], "modalities leaves no use for --weights"),
         (["--set", "modalities=sound"], "modalities are ('sound',); expected ('visual', 'audio')"),

@@ -236,12 +236,29 @@ def test_one_modality_is_trained_alone(data, trained, tmp_path, modality, output
     results = MrpnTraining(replace(RECIPE, network=network), data, tmp_path).run()
     assert list(results) == outputs
     found = read_predictions(tmp_path / FILE)
-    for name, probs in found.probs.items():
-        expected = results.get(name, results.get("fer2013_private_test"))
-        assert figures_of_merit(probs, found.labels) == pytest.approx(expected)
+    stated = {"probs_visual" if name == "fer2013_private_test" else name: value for name, value in results.items()}
+    for name, figures in stated.items():
+        assert figures_of_merit(found.probs[name], found.labels) == pytest.approx(figures)
     assert [(scores.output, scores.measured_on) for scores in pool_runs([tmp_path])] == [
         (name, "test") for name in found.probs
     ]
+
+
+def test_faces_alone_are_told_also_from_their_mirror_images_and_calibrated(data, trained, tmp_path, monkeypatch):
+    share_faces(trained[0], tmp_path)
+    training = MrpnTraining(replace(RECIPE, network=replace(RECIPE.network, modalities=("visual",))), data, tmp_path)
+    training.run()
+    seen, mirrored = training.stages.predict_faces("PrivateTest")[0].values()
+    found = read_predictions(tmp_path / FILE)
+    assert np.array_equal(found.probs["probs_visual_mirrored"], mirrored)
+    faces = training.stages.faces("PrivateTest")
+    monkeypatch.setattr(training.stages, "faces", lambda _: replace(faces, images=faces.images[:, :, ::-1].copy()))
+    flipped = training.stages.predict_faces("PrivateTest")[0]
+    assert np.allclose((seen + flipped["probs_visual"]) / 2, mirrored, atol=1e-6)
+    assert np.allclose(flipped["probs_visual_mirrored"], mirrored, atol=1e-6)
+    assert not np.allclose(seen, mirrored, atol=1e-5)
+    assert found.temperatures.keys() == found.probs.keys()
+    assert all(temperature > 0 for temperature in found.temperatures.values())
 
 
 def test_corpus_smaller_than_a_batch_is_refused(data, tmp_path, monkeypatch):
