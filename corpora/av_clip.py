@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bundle.errors import InputError
 from bundle.features import NS_PER_S, VideoSpec
-from corpora.cache import alone, kept_path, written_whole
+from corpora.cache import alone, kept_arrays, kept_path, written_whole
 from corpora.composite import FacePool, face_track
 from corpora.ravdess import Speech
 from corpora.reading import ClipFile, OnError, read_each
@@ -135,9 +135,9 @@ class PreparedClips(Sequence[AvClip]):
     def __getitem__(self, index: int | slice) -> "AvClip | PreparedClips":
         if isinstance(index, slice):
             return PreparedClips(self._paths[index])
-        with np.load(self._paths[index]) as kept:
-            fps, label, subject = kept["numbers"].tolist()
-            return AvClip(kept["wave"], kept["images"], fps, int(label), int(subject))
+        kept = kept_arrays(self._paths[index])
+        fps, label, subject = kept["numbers"].tolist()
+        return AvClip(kept["wave"], kept["images"], fps, int(label), int(subject))
 
 
 def prepare_av_clips(

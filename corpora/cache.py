@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bundle.errors import InputError
 
@@ -26,6 +30,20 @@ def kept_path(folder: Path, source: Path, *made_with: object) -> Path:
         raise InputError(f"{source} cannot be read ({error.strerror}).") from error
     parts = source.resolve(), state.st_size, state.st_mtime_ns, *made_with
     return folder / f"{source.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.npz"
+
+
+def kept_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz by name.
+
+    Raises
+    ------
+    InputError : it is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return dict(kept)
+    except Exception as error:  # zipfile, zlib and NumPy raise whatever damaged bytes provoke
+        raise InputError(f"{path} is damaged ({error}). Delete it: it is made again.") from error
 
 
 @contextmanager

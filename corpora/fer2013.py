@@ -19,7 +19,7 @@ from tqdm import tqdm
 from bundle.errors import InputError
 from bundle.features import VideoSpec
 from bundle.labels import FER2013_LABELS
-from corpora.cache import alone, kept_path, written_whole
+from corpora.cache import alone, kept_arrays, kept_path, written_whole
 from corpora.reading import OnError, complain
 from kernels import preprocess_faces
 from perception.face import Detect
@@ -179,8 +179,8 @@ def aligned_fer2013(
             faces = _align(Path(path), usage, spec, detect)
             with written_whole(kept) as partial:
                 np.savez_compressed(partial, crops=faces.images, labels=faces.labels)
-        with np.load(kept) as arrays:
-            return Fer2013(arrays["crops"], arrays["labels"])
+        arrays = kept_arrays(kept)
+        return Fer2013(arrays["crops"], arrays["labels"])
 
 
 def _align(path: Path, usage: Usage, spec: VideoSpec, detect: Detect) -> Fer2013:

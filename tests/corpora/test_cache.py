@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bundle.errors import InputError
-from corpora.cache import alone, kept_path, written_whole
+from corpora.cache import alone, kept_arrays, kept_path, written_whole
 
 
 @pytest.fixture
@@ -71,3 +71,29 @@ def test_a_cache_is_filled_by_one_at_a_time(tmp_path):
     with ThreadPoolExecutor(3) as executor:
         turns = sorted(executor.map(fill, range(3)))
     assert all(end <= start for (_, end), (start, _) in pairwise(turns))
+
+
+def test_arrays_are_those_that_were_kept(tmp_path):
+    path = tmp_path / "kept.npz"
+    np.savez_compressed(path, wave=np.arange(5, dtype=np.int16), faces=np.zeros((0, 48, 48), np.uint8))
+    arrays = kept_arrays(path)
+    assert list(arrays) == ["wave", "faces"]
+    assert arrays["wave"].tolist() == [0, 1, 2, 3, 4]
+    assert arrays["faces"].shape == (0, 48, 48)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:200] + bytes(byte ^ 255 for byte in content[200:220]) + content[220:],
+        lambda content: b"\x80\x04N.",
+    ],
+)
+def test_damaged_arrays_are_refused_with_the_remedy(tmp_path, damage):
+    path = tmp_path / "kept.npz"
+    np.savez_compressed(path, wave=np.random.default_rng(0).integers(0, 9, 999))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"kept\.npz is damaged \(.*\)\. Delete it: it is made again\."):
+        kept_arrays(path)
