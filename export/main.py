@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from export.onnx_from_checkpoint import ExportedPart
 
 LICENCE = "CC BY-NC-SA 4.0 (non-commercial: trained on RAVDESS)"
+LICENCES = {"crema-d": "ODbL 1.0, contents DbCL 1.0 (trained on CREMA-D)"}
+"""Of weights, by the corpus that they were trained on; LICENCE for all others."""
+
 PRECISIONS: tuple["Precision", ...] = ("float32", "float16", "int8")
 
 LEFT = {
@@ -57,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     bundle.add_argument("--checkpoint", type=Path, required=True, help="mrpn.pt, written by edge-train")
     bundle.add_argument("--output", type=Path, required=True, help="folder of the new bundle")
     bundle.add_argument("--name", help="of the bundle, shown in messages (default: the folder's name)")
-    bundle.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
+    bundle.add_argument("--licence", help="of the weights (default: that of their corpus)")
 
     onnx = commands.add_parser("onnx", help="checkpoint of any system to one ONNX file for each of its parts")
     onnx.add_argument("--checkpoint", type=Path, required=True, help="written by edge-train")
@@ -111,7 +114,8 @@ def _export_bundle(options: argparse.Namespace) -> int:
     _print_parts(exported)
     parts = {name: part.part for name, part in exported.items()}
     name = options.name or folder.resolve().name
-    write_manifest(folder, bundle_manifest(name, checkpoint, parts, options.licence))
+    licence = options.licence or LICENCES.get(checkpoint.training.get("corpus", ""), LICENCE)
+    write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence))
     manifest = read_manifest(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {', '.join(manifest.parts)}; {size / 1e6:.1f} MB, verified", file=sys.stderr)

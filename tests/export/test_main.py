@@ -15,7 +15,7 @@ import torch
 from bundle.features import PROBS
 from bundle.labels import RAVDESS_LABELS
 from bundle.manifest import MANIFEST, read_manifest
-from export.main import LICENCE, main
+from export.main import LICENCE, LICENCES, main
 from networks.systems import SYSTEMS
 from networks.transfer import SoundOfTransfer
 from perception.network import open_network
@@ -27,6 +27,12 @@ def folder(checkpoint_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out") / "deep" / "cabin"
     assert main(["bundle", "--checkpoint", str(checkpoint_path), "--output", str(folder)]) == 0
     return folder
+
+
+def test_weights_bear_the_licence_of_their_corpus(saved, tmp_path):
+    torch.save(saved | {"training": saved["training"] | {"corpus": "crema-d"}}, tmp_path / "mrpn.pt")
+    assert main(["bundle", "--checkpoint", str(tmp_path / "mrpn.pt"), "--output", str(tmp_path / "cabin")]) == 0
+    assert read_manifest(tmp_path / "cabin").licence == LICENCES["crema-d"]
 
 
 def test_exported_bundle_opens_and_runs(folder):
