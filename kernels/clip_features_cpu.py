@@ -7,7 +7,6 @@ a constant of another file has changed.
 import math
 
 import numpy as np
-from numba import njit
 
 from kernels.clip_features_reference import (
     CHROMA,
@@ -24,6 +23,7 @@ from kernels.clip_features_reference import (
     slaney_filterbank,
 )
 from kernels.filters import window_function
+from kernels.jit import cached_njit
 from kernels.simd import JIT_OPTIONS
 
 
@@ -50,7 +50,7 @@ def _band_limits(filters: Floats) -> np.ndarray:
     return np.array([(bins[0], bins[-1] + 1) if len(bins) else (0, 0) for bins in inside])
 
 
-@njit(cache=True, **JIT_OPTIONS)
+@cached_njit(**JIT_OPTIONS)
 def _zero_crossings(samples, smallest):
     crossings = 0
     for i in range(1, len(samples)):
@@ -58,7 +58,7 @@ def _zero_crossings(samples, smallest):
     return crossings
 
 
-@njit(cache=True, **JIT_OPTIONS)
+@cached_njit(**JIT_OPTIONS)
 def _add_bands(spectrum, chroma_filters, mel_filters, limits, cosines, power_floor, chroma_sums, mfcc_sums, mel_sums):
     power = spectrum.real**2 + spectrum.imag**2
     chroma = np.zeros(len(chroma_sums))

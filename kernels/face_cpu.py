@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from kernels import simd_pixels
+from kernels.jit import cached_njit
 from kernels.simd import JIT_OPTIONS, LANES, source_stamp
 from kernels.simd_pixels import bilinear_rgb, ramp, store
 
@@ -184,7 +185,7 @@ def _write(planes, index, area, gray, red, green, blue, weights, bias):
 def _compiled_and_cached(stamp: str) -> Any:
     """The function that Python calls; `stamp` makes the cache stale when the vectors' source changes."""
 
-    @njit(cache=True, **JIT_OPTIONS)
+    @cached_njit(**JIT_OPTIONS)
     def sample_each(image, transforms, size, supersample, weights, bias, planes):
         _ = stamp
         for face in range(len(transforms)):

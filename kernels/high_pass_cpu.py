@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from numba import njit
+from kernels.jit import cached_njit
 
 
-@njit(cache=True, nogil=True)  # not fastmath: where a chunk ends must not change a rounding
+@cached_njit(nogil=True)  # not fastmath: where a chunk ends must not change a rounding
 def filter_in_place(wave: Any, sections: Any, state: Any) -> None:
     """Send `wave`, float64 [shape=(n,)], through each section in turn (transposed direct form II).
 

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from kernels.jit import cached_njit
 from kernels.pitch_stream import OCTAVE_COST, Floats, PitchSpec
 from kernels.simd import JIT_OPTIONS
 
@@ -17,7 +17,7 @@ def frame_pitch(frame: Floats, spec: PitchSpec) -> float:
     return spec.sample_rate / lag if lag else 0.0
 
 
-@njit(cache=True, **JIT_OPTIONS)
+@cached_njit(**JIT_OPTIONS)
 def _period(frame, window, window_autocorrelation, first, last, voicing, silence, octave_cost):
     """Period in samples, or 0."""
     centred = frame - frame.mean()
@@ -41,7 +41,7 @@ def _period(frame, window, window_autocorrelation, first, last, voicing, silence
     return first + peak + 0.5 * (before - after) / (before - 2 * here + after)
 
 
-@njit(cache=True, **JIT_OPTIONS)
+@cached_njit(**JIT_OPTIONS)
 def _product(samples, lag):
     total = 0.0
     for n in range(len(samples) - lag):

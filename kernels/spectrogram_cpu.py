@@ -34,6 +34,7 @@ from kernels.fft import (
 )
 from kernels.fft_frame import FIRST_BINS, FRAME_WORK_SIZE, POWERS, power_of_frame
 from kernels.filters import window_function
+from kernels.jit import cached_njit
 from kernels.reference import Moments
 from kernels.simd import (
     JIT_OPTIONS,
@@ -174,7 +175,7 @@ def _compile_steps(stamp: str) -> Any:
     and `_work_areas` name. They are few: Numba takes 65 ns to unpack an array.
     """
 
-    @njit(cache=True, **JIT_OPTIONS)
+    @cached_njit(**JIT_OPTIONS)
     def steps(
         history, end, skipped, count, out, state, sums, running, mean, deviation,
         output, edge, step, bins, std_floor, power_floor, constant,

@@ -1,0 +1,80 @@
+"""A cache of compiled functions spares compiling, and never keeps them from running."""
+
+import importlib.util
+import resource
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SOURCE = """
+from kernels.jit import cached_njit
+
+@cached_njit(nogil=True)
+def triple(number):
+    return 3 * number
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "compiled_for_a_test.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def loaded(path: Path) -> ModuleType:
+    """As a new process imports it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compilations(path: Path) -> int:
+    """Of a new process that calls the function."""
+    function: Any = loaded(path).triple
+    assert function(14) == 42
+    return sum(function.stats.cache_misses.values())
+
+
+def kept(path: Path, kind: str) -> Path:
+    (file,) = (path.parent / "__pycache__").glob(f"*.{kind}")
+    return file
+
+
+def test_a_function_is_compiled_once(path: Path) -> None:
+    assert [compilations(path) for _ in range(3)] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize(
+    "damage", [lambda content: b"", lambda content: content[: len(content) // 2], lambda content: bytes(len(content))]
+)
+def test_what_a_power_cut_leaves_is_compiled_anew_and_kept(path: Path, kind: str, damage: Any) -> None:
+    compilations(path)
+    kept(path, kind).write_bytes(damage(kept(path, kind).read_bytes()))
+    assert [compilations(path) for _ in range(2)] == [1, 0]
+
+
+def test_code_that_was_zeroed_is_compiled_anew(path: Path) -> None:
+    compilations(path)
+    content = kept(path, "nbc").read_bytes()
+    begin = content.index(b"BC\xc0\xde")  # LLVM's bitcode
+    kept(path, "nbc").write_bytes(content[:begin] + bytes(400) + content[begin + 400 :])
+    assert [compilations(path) for _ in range(2)] == [1, 0]
+
+
+def test_a_full_disk_is_no_error(path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    function: Any = loaded(path).triple
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        found = function(14)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert found == 42
+    assert compilations(path) == 1
