@@ -109,7 +109,7 @@ class Session:
         self._perceive_what_is_there(path)
         chunks = decode_clip(path, mono_channel=self.options.channel)
         self.clock_ns = lambda estimate: estimate.captured_ns
-        self._open_recorder(back_pressure=not self.options.realtime)
+        self._open_recorder(start_ns=0, back_pressure=not self.options.realtime)
         yield self._warming_up(0)
         perception = self._open_perception(start_ns=0)
         origin_ns = now_ns()
@@ -153,18 +153,19 @@ class Session:
         if not anew:
             replay.check_bundle(self.manifest.name, manifest_sha256(self.options.bundle))
             self._check = ReplayCheck(path)
-        self._open_recorder(back_pressure=True)
         perception: Perception | None = None
-        origin_ns, start_ns = now_ns(), 0
-        for entry in replay.entries(self._coder()):
+        origin_ns = start_ns = 0
+        for entry in replay.entries(None if anew else self._coder()):
             if not isinstance(entry, RecordedUpdate):
                 if perception and anew:
                     self._push(perception, entry)
                 continue
             if perception is None:
-                start_ns = entry.observation.captured_ns
+                start_ns = entry.captured_ns
+                self._open_recorder(start_ns, back_pressure=True)
                 perception = self._open_perception(start_ns)
-            elapsed_ns = entry.observation.captured_ns - start_ns
+                origin_ns = now_ns()
+            elapsed_ns = entry.captured_ns - start_ns
             if self._is_over(elapsed_ns):
                 return
             if self.options.realtime:
@@ -172,7 +173,7 @@ class Session:
             self._loading = entry.message["engine"] == "loading"
             self.clock_ns = lambda _, entry=entry: entry.emitted_ns  # type: ignore[misc]
             self.dropped, self.health = lambda entry=entry: entry.dropped, lambda entry=entry: entry.health  # type: ignore[misc]
-            observation = perception.observe(elapsed_ns // self.manifest.window.step_ns) if anew else entry.observation
+            observation = entry.observation or perception.observe(elapsed_ns // self.manifest.window.step_ns)
             estimate = self._estimate(observation, perception.judge)
             if self._check:
                 self._check.estimated(estimate, entry)
@@ -182,8 +183,8 @@ class Session:
         """Estimates of the devices, from the first moment on; the networks load meanwhile."""
         wake = threading.Event()
         devices = self._open_devices(wake, stack)
-        self._open_recorder(back_pressure=False)
         start_ns = now_ns()
+        self._open_recorder(start_ns, back_pressure=False)
         ladder = LoadLadder(rungs(self.manifest, self._engines.precision, both=self._camera and self._microphone))
         pace = Pace(start_ns, self.manifest.window.step_ns, ladder)
         self._int8 = Int8Rung() if ladder.has("int8") else None
@@ -312,8 +313,8 @@ class Session:
             WindowDelta(window.segment_slots(self.manifest.audio), sizes["audio"], window.step_ns),
         )
 
-    def _open_recorder(self, *, back_pressure: bool) -> None:
-        """Before the first estimate. The file itself is opened with the first message."""
+    def _open_recorder(self, start_ns: int, *, back_pressure: bool) -> None:
+        """Before the first estimate; `start_ns` as of the perception. The file is opened with the first message."""
         options = self.options
         if options.record is None:
             return
@@ -328,7 +329,7 @@ class Session:
             },
         )
         self._recorder = Recorder(
-            options.record, start, self._coder(), self.manifest.window,
+            options.record, start, self._coder(), self.manifest.window, start_ns,
             media=options.record_media, back_pressure=back_pressure,
         )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Messages to an MQTT broker, which may come and go."""
 
+import hashlib
 import json
-import secrets
+import socket
 import ssl
 import sys
 import threading
@@ -51,8 +52,10 @@ class MqttPublisher:
         self._sent_on = 0  # the connection that was handed the change to this state, from 1; 0: none yet
         self._unsent: deque[MQTTMessageInfo] = deque()  # updates that the network has not taken yet
         self._told: set[str] = set()
-        # One name for the whole run: else the broker, when it misses the connection before, tells that we are offline.
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"edge-{secrets.token_hex(8)}")
+        # The same name after each outage and each start: else the broker, when it misses the connection before, tells
+        # that we are offline.
+        name = hashlib.sha256(f"{socket.gethostname()} {broker.topic}".encode()).hexdigest()[:16]
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"edge-{name}")
         self._client.max_queued_messages_set(WAITING)
         self._client.reconnect_delay_set(*RETRY_S)
         self._client.will_set(f"{broker.topic}/status", "offline", qos=1, retain=True)

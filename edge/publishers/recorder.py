@@ -23,6 +23,9 @@ QUEUED_UPDATES = 600
 QUEUED_MEDIA = 50
 """Chunks of sound and images: nearly a second, some 25 MB at 720p; beyond, they are left out and counted."""
 
+PATIENCE_S = 3.0
+"""With a disk that stands still, at the end."""
+
 SYNC_NS = 2_000_000_000
 """What a power cut may cost: a car's power is cut every day."""
 
@@ -37,7 +40,8 @@ class Recorder:
 
     Parameters
     ----------
-    start : the first frame. back_pressure : wait for the disk, as a clip can; devices cannot.
+    start : the first frame. start_ns : where the grid of images begins, as of the perception. back_pressure : wait for
+        the disk, as a clip can; devices cannot.
 
     Raises
     ------
@@ -45,10 +49,11 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, start: Frame, coder: ObservationCoder, window: WindowSpec, *, media: bool, back_pressure: bool
-    ) -> None:
+        self, path: Path, start: Frame, coder: ObservationCoder, window: WindowSpec, start_ns: int, *, media: bool,
+        back_pressure: bool,
+    ) -> None:  # fmt: skip
         self.error = ""
-        self._path, self._start, self._coder, self._window = path, start, coder, window
+        self._path, self._start, self._coder, self._window, self._start_ns = path, start, coder, window, start_ns
         self._media, self._back_pressure = media, back_pressure
         self._queue: queue.Queue[_Entry | None] = queue.Queue(QUEUED_UPDATES)
         self._observed: tuple[Observation, Estimate] | None = None
@@ -64,8 +69,8 @@ class Recorder:
             return
         if isinstance(chunk, VideoChunk):
             period_ns = self._window.image_period_ns
-            point = (chunk.captured_ns + period_ns // 2) // period_ns
-            if point == self._image_point:
+            point = (chunk.captured_ns - self._start_ns + period_ns // 2) // period_ns
+            if point <= self._image_point:
                 return
             self._image_point = point
         if self._back_pressure or self._queue.qsize() < QUEUED_MEDIA:
@@ -81,16 +86,23 @@ class Recorder:
         """Write the message and what it rests on."""
         if self._writer is None:
             file = self._open()
-            self._writer = threading.Thread(target=self._write, args=(file,), name="recorder")
+            self._writer = threading.Thread(target=self._write, args=(file,), name="recorder", daemon=True)
             self._writer.start()
         assert self._observed is not None
         self._put((*self._observed, message))
 
     def close(self) -> None:
-        """Returns when all is written and on the disk."""
-        if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
+        """Returns when all is written and on the disk, or nothing more was for 3 s."""
+        if self._writer is None:
+            return
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=PATIENCE_S)
+        before = -1
+        while self._writer.is_alive() and self._whole_bytes != before:
+            before = self._whole_bytes
+            self._writer.join(PATIENCE_S)
+        if self._writer.is_alive():
+            self.error = self.error or f"--record {self._path} ended early: the disk stands still"
 
     def _put(self, entry: _Entry) -> None:
         try:

@@ -48,7 +48,8 @@ class TerminalView:
     def __init__(self, stream: TextIO) -> None:
         if not stream.isatty():
             raise InputError("--view terminal draws on standard error, which is no terminal. Go without it there.")
-        self._live = Live(console=Console(file=stream), auto_refresh=False)
+        # Standard output stays as it is: lines may go to a pipe.
+        self._live = Live(console=Console(file=stream), auto_refresh=False, redirect_stdout=False)
         self._history: deque[Message] = deque(maxlen=HISTORY)
         self._face: FaceDetection | None = None
         self._heard: Heard | None = None

@@ -17,9 +17,13 @@ from perception.chunks import AudioChunk, Observation, VideoChunk
 
 @dataclass(frozen=True)
 class RecordedUpdate:
-    """probs : float32 ndarray [shape=(labels,)], None with source "none". message : as it was published."""
+    """observation : None where it was not asked for. message : as it was published.
 
-    observation: Observation
+    probs : float32 ndarray [shape=(labels,)], None with source "none".
+    """
+
+    captured_ns: int
+    observation: Observation | None
     probs: npt.NDArray[np.float32] | None
     message: Mapping[str, Any]
     emitted_ns: int
@@ -52,8 +56,8 @@ class Replay:
         except (ValueError, KeyError) as error:
             raise InputError(f"{path} does not begin as a recording ({error}). Record it again.") from error
 
-    def entries(self, coder: ObservationCoder) -> Iterator[RecordedUpdate | AudioChunk | VideoChunk]:
-        """Updates and media in the order of the run.
+    def entries(self, coder: ObservationCoder | None) -> Iterator[RecordedUpdate | AudioChunk | VideoChunk]:
+        """Updates and media in the order of the run; without a coder, what the updates rested on is left out.
 
         Raises
         ------
@@ -88,14 +92,15 @@ class Replay:
             raise InputError(f"--replay {self._path} cannot be read: {error.strerror}. Check the path.") from error
 
 
-def _entry_from_frame(frame: Frame, coder: ObservationCoder) -> RecordedUpdate | AudioChunk | VideoChunk:
+def _entry_from_frame(frame: Frame, coder: ObservationCoder | None) -> RecordedUpdate | AudioChunk | VideoChunk:
+    captured_ns = checked_time_ns(frame.fields["captured_ns"])
     if frame.kind == "update":
-        observation, message, probs = coder.decode(frame), frame.fields["message"], frame.arrays.get("probs")
+        observation = coder.decode(frame) if coder else None
+        message, probs = frame.fields["message"], frame.arrays.get("probs")
         return RecordedUpdate(
-            observation, probs, message, checked_time_ns(message["emitted_ns"]),
+            captured_ns, observation, probs, message, checked_time_ns(message["emitted_ns"]),
             part_from_message(Dropped, message), part_from_message(Health, message),
         )  # fmt: skip
-    captured_ns = checked_time_ns(frame.fields["captured_ns"])
     if frame.kind == "sound":
         samples = frame.arrays["samples"]
         if samples.ndim != 1 or samples.dtype != np.int16:

@@ -129,6 +129,23 @@ def test_other_bundle_is_refused_without_media_and_perceives_them_anew(
     likely = [(m["probabilities"], n["probabilities"]) for m, n in zip(anew, first, strict=False) if m["probabilities"]]
     assert len(likely) > 10
     assert np.median([abs(a[label] - b[label]) for a, b in likely for label in a]) < 0.05  # JPEG
+    path = tmp_path / "of other sizes.rec"
+    path.write_bytes(with_other_embeddings(media))
+    assert edge_run("--replay", path, "--bundle", bundle).stdout == result.stdout
+
+
+def with_other_embeddings(recording: Path) -> bytes:
+    """As if a network with longer windows of shorter embeddings had been recorded."""
+    content = MAGIC
+    with recording.open("rb") as file:
+        for frame in (*read_frames(file, ""), Frame("end", {})):
+            if frame.kind == "update":
+                vectors, mask = np.zeros((1, 5), np.float32), np.ones(1, np.float32)
+                arrays = {"visual": vectors, "visual_mask": mask, "audio": vectors, "audio_mask": mask}
+                fields = {**frame.fields, "visual_slots": [700], "audio_slots": [700]}
+                frame = Frame("update", fields, {**frame.arrays, **arrays})
+            content += bytes_from_frame(frame)
+    return content
 
 
 @pytest.mark.parametrize("content", [b"", b"no recording", MAGIC, MAGIC + bytes_from_frame(Frame("end", {}))])

@@ -221,6 +221,16 @@ def test_connection_that_only_the_broker_takes_for_alive_is_taken_over(
         wait_until(lambda: listener.payloads("status") == ["online", "offline", "online"])
 
 
+def test_run_that_vanished_is_taken_over_by_the_next(broker: Mosquitto, listener: Listener) -> None:
+    with HalfCut(broker.port) as way:
+        vanished = MqttPublisher(Broker("127.0.0.1", way.port, False, None, "car/driver"))
+        wait_until(lambda: listener.payloads("status") == ["online"])
+        vanished._client.loop_stop()  # without a goodbye; for the broker the connection lives on
+        with MqttPublisher(Broker("127.0.0.1", broker.port, False, None, "car/driver")):
+            wait_until(lambda: listener.payloads("status") == ["online", "offline", "online"])
+        vanished.close()
+
+
 def test_broker_that_hangs_neither_holds_up_the_loop_nor_fills_memory(
     publisher: MqttPublisher, broker: Mosquitto, drive: Drive
 ) -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -112,3 +113,13 @@ def test_updates_are_drawn_by_a_thread_and_the_last_picture_stays(drive: Drive) 
         text = os.read(reader, 1 << 20).decode()
     os.close(reader)
     assert "JOYFUL" in text
+
+
+def test_lines_go_on_into_a_pipe(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as stream, TerminalView(stream):
+        print("a line")
+    os.close(reader)
+    assert pipe.getvalue() == "a line\n"
