@@ -36,7 +36,7 @@ class OptionParser(argparse.ArgumentParser):
             return given
         self._file = given.config
         values = self._read()
-        for name in self._replaced(given) & set(values):
+        for name in self._replaced(given, arguments) & set(values):
             del values[name], self._lines[name]
         return self.parse_args(arguments, self.parse_args(self._arguments(values)))
 
@@ -77,14 +77,14 @@ class OptionParser(argparse.ArgumentParser):
         self._lines = {name: _line_of(name, text) for name in values}
         return values
 
-    def _replaced(self, given: argparse.Namespace) -> set[str]:
+    def _replaced(self, given: argparse.Namespace, arguments: Sequence[str] | None) -> set[str]:
         """What of the file a source that the command line names takes the place of."""
         if given.replay:
             return {"clip", "camera", "no-camera", "microphone", "no-microphone"}
         if given.clip:
             return {"replay", "camera", "microphone"}
-        devices = {name: getattr(given, name) for name in ("camera", "microphone")}
-        named = any(device not in (None, self.get_default(name)) for name, device in devices.items())
+        unless_named = self.parse_args(arguments, argparse.Namespace(camera=None, microphone=None))  # no defaults
+        named = unless_named.camera is not None or unless_named.microphone is not None
         return {"clip", "replay", "realtime"} if named else set()
 
     def _arguments(self, values: Mapping[str, Any]) -> list[str]:

@@ -66,14 +66,14 @@ class FanOut:
                 from edge.publishers.dashboard import Dashboard
             dashboard = Dashboard(options.dashboard, access_for(options.dashboard, options.token_file))
             self._look_on(self._stack.enter_context(dashboard))
-            self._tell("dashboard", dashboard.url)
+            self._tell("dashboard", dashboard.url, options)
         if options.metrics:
             with _packages_of("--metrics", "metrics"):
                 from edge.publishers.metrics import Metrics
             states = (*options.approved_states, OTHER) if options.profile else STATES
             metrics = Metrics(options.metrics, access_for(options.metrics, options.token_file), states)
             self.add(self._stack.enter_context(metrics))
-            self._tell("metrics", metrics.url)
+            self._tell("metrics", metrics.url, options)
         if options.mqtt:
             with _packages_of("--mqtt", "mqtt"):
                 from edge.publishers.mqtt import MqttPublisher
@@ -89,9 +89,11 @@ class FanOut:
         """Close all that was opened; a second time does nothing."""
         self._stack.close()
 
-    def _tell(self, what: str, url: str) -> None:
+    def _tell(self, what: str, url: str, options: Options) -> None:
+        """Where it is, with a token of this run; one from a file is known, and not for a journal to keep."""
         self.urls.append(url)
-        print(f"edge-run: {what} at {url}", file=sys.stderr)
+        shown = f"{url.partition('?')[0]}, with ?token= of {options.token_file}" if options.token_file else url
+        print(f"edge-run: {what} at {shown}", file=sys.stderr)
 
     def _look_on(self, onlooker: Onlooker) -> None:
         self._onlookers.append(onlooker)

@@ -1,6 +1,7 @@
 """edge-report: a recorded session as one page that needs nothing else."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,17 +16,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("session", type=Path, help="what edge-run --output wrote")
     parser.add_argument("--output", type=Path, metavar="FILE", help="(default: beside the session, with .html)")
     options = parser.parse_args(arguments)
-    output = options.output or options.session.with_suffix(".html")
     try:
+        if options.session.is_dir():
+            raise InputError(f"{options.session} is a folder; expected a file that edge-run --output wrote.")
+        output = options.output or options.session.with_suffix(".html")
         if output.resolve() == options.session.resolve():
             raise InputError(f"--output {output} is the session itself. Choose another file.")
         with options.session.open(encoding="utf-8", errors="replace") as lines:
-            page = page_of(session_from_lines(lines, options.session.name))
+            name = options.session.name.encode(errors="replace").decode()  # a name may be no UTF-8
+            page = page_of(session_from_lines(lines, name))
         output.write_text(page, encoding="utf-8")
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-report: {error}", file=sys.stderr)
         return 1
-    print(output)
+    print(os.fsencode(output).decode(errors="replace"))
     return 0
 
 

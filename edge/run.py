@@ -31,6 +31,8 @@ NO_KERNEL_CACHE = "cannot cache function"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status is 0 for success, 1 for a failure that a message explains, 2 for wrong usage."""
+    if sys.stderr is None:  # closed, as by 2>&-: what is said there must not go between the lines
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     options = parse_options(arguments)
     try:
         if options.list_devices:

@@ -27,7 +27,7 @@ from perception.chunks import AudioChunk, Estimate, FaceStatus, Observation, Vid
 from perception.clip import decode_clip, probe_clip
 from perception.engine import Engine
 from perception.mount import CameraMount
-from perception.network import embedding_sizes, network_from_engines
+from perception.network import check_runnable, embedding_sizes, network_from_engines
 from perception.pipeline import Perception, empty_window
 from perception.tap import Tap
 
@@ -46,6 +46,7 @@ class Session:
     """
 
     def __init__(self, options: Options, manifest: Manifest) -> None:
+        check_runnable(manifest)
         self.options, self.manifest = options, manifest
         self.clock_ns: Callable[[Estimate], int] = lambda _: now_ns()
         self.dropped: Callable[[], Dropped] = Dropped

@@ -1,6 +1,7 @@
 """What a session amounted to, from the messages that it wrote."""
 
 import json
+import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _read(lines: Iterator[str], name: str) -> tuple[list[_Said], tuple[str, ...]
                 raise ValueError("earlier than the one before: of another session")
             labels = labels or tuple(message["probabilities"] or ())
             said.append(_said(message, labels))
-        except (ValueError, LookupError, TypeError, OverflowError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             if not line.endswith("\n"):
                 return said, labels, last, True
             raise InputError(
@@ -161,8 +162,11 @@ def _check(message: Any) -> None:
         *(dropped[what] for what in ("images", "audio", "updates")),
     ]
     numbers += [probabilities[label] for label in probabilities]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+    wrong = not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers)
+    if wrong or not isinstance(probabilities, dict):
         raise TypeError("a value of the wrong type")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number that is not finite")
 
 
 def _spans(said: Sequence[_Said], times_s: npt.NDArray[np.float64], value_of: Callable[[_Said], str]) -> list[Span]:

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +32,7 @@ FORMATS = FORMATS_WITH_DURATION + FORMATS_WITHOUT_DURATION
 RIFF_SIZE_UNKNOWN = 0x7FFF_0000  # this or more is written by programs that stream WAV into a pipe
 
 Kind = Literal["audio", "video"]
+Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,10 @@ class _Run:
 
 
 def _video_chunks(track: _Track) -> Iterator[VideoChunk]:
+    upright: Callable[[Image], Image] | None = None
     for time_ns, frame in track.frames():
-        yield VideoChunk(_upright_rgb_from_frame(frame), time_ns)
+        upright = upright or _turn_of(frame)
+        yield VideoChunk(upright(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)), time_ns)
 
 
 def _mono_from_frame(frame: "AudioFrame", channel: int | None) -> npt.NDArray[np.float32]:
@@ -216,19 +219,20 @@ def _mono_from_frame(frame: "AudioFrame", channel: int | None) -> npt.NDArray[np
     return mono.astype(np.float32)
 
 
-def _upright_rgb_from_frame(frame: "VideoFrame") -> npt.NDArray[np.uint8]:
-    """The image, turned and mirrored as the container's display matrix tells, to the nearest quarter turn.
+def _turn_of(first: "VideoFrame") -> Callable[[Image], Image]:
+    """What turns and mirrors images as the container's display matrix tells, to the nearest quarter turn.
 
-    The matrix takes (x, y), y down, to (a x + c y, b x + d y): ISO/IEC 14496-12, 6.2.2.
+    The matrix takes (x, y), y down, to (a x + c y, b x + d y): ISO/IEC 14496-12, 6.2.2. It is read of the first frame
+    alone: PyAV keeps a frame whose side data were read until the garbage collector comes by.
     """
-    image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = first.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return image
+        return lambda image: image
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-    if abs(b) > abs(a):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    if sideways := abs(b) > abs(a):
+        a, d = c, b
+    down, across = -1 if d < 0 else 1, -1 if a < 0 else 1
+    return lambda image: np.ascontiguousarray((image.transpose(1, 0, 2) if sideways else image)[::down, ::across])
 
 
 def _open_container(path: str | Path) -> "InputContainer":

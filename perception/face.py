@@ -69,12 +69,14 @@ class DriverTracker:
     def reset(self) -> None:
         self._driver: FaceDetection | None = None
         self._rival: FaceDetection | None = None
-        self._rival_since_ns = 0
+        self._rival_since_ns = self._newest_ns = 0
 
     def update(self, faces: Sequence[FaceDetection], captured_ns: int) -> FaceDetection | None:
         """Return the driver's face among `faces`, None while it is not there."""
-        if not faces:
+        pause_ns, self._newest_ns = captured_ns - self._newest_ns, captured_ns
+        if not faces or pause_ns >= SEAT_CHANGE_NS:
             self._rival = None
+        if not faces:
             return None
         largest = max(faces, key=lambda face: face.area)
         if self._driver is None:

@@ -45,14 +45,30 @@ def open_network(folder: str | Path, precision: str = FLOAT32) -> Network:
     return network_from_engines(manifest, {name: OnnxRuntimeEngine(file) for name, file in files.items()})
 
 
-def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> Network:
-    """A network of engines that are open already."""
-    missing = [part for part in PARTS if part not in engines]
+def check_runnable(manifest: Manifest) -> None:
+    """Refuse a bundle that is no network of ours.
+
+    Raises
+    ------
+    ArtefactError : a part is absent, or the head's outputs are not one probability for each label.
+    """
+    missing = [part for part in PARTS if part not in manifest.parts]
     if missing:
         raise ArtefactError(
-            f"bundle {manifest.name} has parts {sorted(engines)}, without {missing}; expected {list(PARTS)}. "
+            f"bundle {manifest.name} has parts {sorted(manifest.parts)}, without {missing}; expected {list(PARTS)}. "
             "Export it again with edge-export."
         )
+    labels, outputs = len(manifest.labels), manifest.parts["head"].outputs
+    if any(shape != (labels,) for shape in outputs.values()):
+        raise ArtefactError(
+            f"bundle {manifest.name} has {labels} labels, and a head with outputs of {outputs}; expected as many "
+            "probabilities as labels. Export it again with edge-export."
+        )
+
+
+def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> Network:
+    """A network of engines that are open already."""
+    check_runnable(manifest)
     sizes = embedding_sizes(manifest)
     return Network(manifest.name, manifest.labels, manifest.audio, manifest.video, manifest.window, engines, sizes)
 

@@ -1,6 +1,7 @@
 """The newest image of a camera, which is reopened whenever it is lost."""
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -77,6 +78,10 @@ class Camera:
 
         captured_ns is the moment at which the driver handed the image out, the nearest to its exposure that
         OpenCV tells: later by readout, transfer and, over a network, transmission.
+
+        Raises
+        ------
+        InputError : it gives images of another form.
         """
         import cv2
 
@@ -85,6 +90,11 @@ class Camera:
         if newest is None:
             return None
         image, captured_ns = newest
+        if image.ndim == 3 and image.shape[2] != 3:
+            raise InputError(
+                f"camera {self._source!r} gives images of {image.shape[2]} channels; expected three, or gray ones. End "
+                "a pipeline in: videoconvert ! video/x-raw,format=BGR ! appsink"
+            )
         code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
         return VideoChunk(cv2.cvtColor(image, code), captured_ns)
 
@@ -197,5 +207,6 @@ def capture_from_source(source: int | str) -> Capture:
     else:
         remedy = "an index, a path below /dev, an address with :// or a GStreamer pipeline with !. For a file: --clip"
     if not capture.isOpened():
-        raise InputError(f"camera {name!r} cannot be opened; expected {remedy}.")
+        shown = re.sub("://[^/]*@", "://...@", name)  # a password is not for a journal to keep
+        raise InputError(f"camera {shown!r} cannot be opened; expected {remedy}.")
     return capture

@@ -25,9 +25,9 @@ def list_devices() -> dict[str, list[dict[str, Any]]]:
     cameras : index, path and name of each.
     microphones : index, name, native rate_hz, channels of each; a sound server's claim 32 channels or more.
     """
-    nodes = sorted(Path("/dev").glob("video[0-9]*"), key=lambda path: int(path.name.removeprefix("video")))
+    nodes = {int(path.name[5:]): path for path in Path("/dev").glob("video*") if path.name[5:].isdecimal()}
     return {
-        "cameras": [camera for path in nodes if (camera := camera_from_node(path))],
+        "cameras": [camera for _, path in sorted(nodes.items()) if (camera := camera_from_node(path))],
         "microphones": _microphones(),
     }
 

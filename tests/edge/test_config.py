@@ -123,6 +123,8 @@ class TestCommandLineWins:
             ('replay = "x.rec"', "--clip=x.mp4"),
             ('clip = "x.mp4"\nno-camera = true', "--replay=x.rec"),
             ('clip = "x.mp4"\nrealtime = true', "--camera=2"),
+            ('clip = "x.mp4"', "--camera=0"),
+            ('replay = "x.rec"', "--microphone=default"),
         ],
     )
     def test_source_of_the_command_line_takes_the_place_of_the_file_s(self, car: Car, file: str, command: str) -> None:

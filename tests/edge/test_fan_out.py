@@ -108,6 +108,18 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert stopped.value.code == 2
 
 
+def test_token_of_a_file_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("prometheus_client")
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    with ExitStack() as stack:
+        fan_out = open_publishers(parse_options(["--metrics", "0", "--token-file", str(token)]), stack)
+        assert fan_out.urls[0].endswith("/metrics?token=0123456789abcdef")
+    err = capsys.readouterr().err
+    assert "0123456789abcdef" not in err
+    assert err.endswith(f"/metrics, with ?token= of {token}\n")
+
+
 def test_without_onlookers_there_is_no_tap() -> None:
     with ExitStack() as stack:
         fan_out = open_publishers(parse_options([]), stack)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,15 +23,15 @@ INPUT: Tensors = {"x": np.zeros(1, np.float32)}
 
 
 class Named:
-    """Answers with its name; `broken` ones fail."""
+    """Its output bears its name; `broken` ones fail."""
 
     def __init__(self, name: str, *, broken: bool = False) -> None:
         self.name, self._broken = name, broken
 
-    def run(self, inputs: Tensors) -> Any:
+    def run(self, inputs: Tensors) -> Tensors:
         if self._broken:
             raise RuntimeError("broken")
-        return self.name
+        return {self.name: inputs["x"]}
 
 
 @pytest.mark.parametrize(
@@ -57,20 +56,20 @@ def test_float_comes_back_after_int8_even_if_int8_failed() -> None:
     rung = Int8Rung()
     rung.add(engine, Named("int8", broken=True))
     rung.keep(True)
-    assert engine.run(INPUT) == "spare float"
+    assert [*engine.run(INPUT)] == ["spare float"]
     rung.keep(False)
-    assert engine.run(INPUT) == "float"
+    assert [*engine.run(INPUT)] == ["float"]
 
 
 def test_float_comes_back_on_the_engine_that_had_taken_over() -> None:
     engine = ResilientEngine("visual", [lambda: Named("float", broken=True), lambda: Named("spare float")])
     rung = Int8Rung()
     rung.add(engine, Named("int8"))
-    assert engine.run(INPUT) == "spare float"
+    assert [*engine.run(INPUT)] == ["spare float"]
     rung.keep(True)
-    assert engine.run(INPUT) == "int8"
+    assert [*engine.run(INPUT)] == ["int8"]
     rung.keep(False)
-    assert engine.run(INPUT) == "spare float"
+    assert [*engine.run(INPUT)] == ["spare float"]
 
 
 def test_overloaded_run_goes_to_int8_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,27 @@ def test_one_hiccup_changes_nothing() -> None:
     assert Story().goes_on(10, lambda _: 0.3).goes_on(0.2, lambda _: 25).goes_on(10, lambda _: 0.3).told == ["normal"]
 
 
+def test_machine_that_stood_still_is_not_loaded() -> None:
+    story = Story().goes_on(10, lambda _: 0.3)
+    for seconds in (1.5, 3, 60):
+        story.now_ns += round(seconds * 1e9)
+        story.goes_on(0.2, lambda _: 25).goes_on(10, lambda _: 0.6)
+    assert story.told == ["normal"]
+
+
+def test_machine_that_takes_seconds_for_an_update_gives_up_rate() -> None:
+    ladder = LoadLadder(RUNGS)
+    loads = [ladder.update(15, number * 3_000_000_000) for number in range(3)]
+    assert loads == ["normal", "reduced rate", "reduced rate"]
+
+
+def test_old_swings_are_forgotten() -> None:
+    story = Story().goes_on(300, lambda load: 1.2 if load == "normal" else 0.3)
+    story.goes_on(600, lambda _: 0.3).goes_on(5, lambda _: 1.5)
+    told = len(story.told)
+    assert story.goes_on(23, lambda _: 0.1).told[told - 1 :] == ["one modality", "reduced rate", "normal"]
+
+
 def test_overload_takes_a_rung_after_two_seconds_and_the_next_after_two_more() -> None:
     story = Story().goes_on(2, lambda _: 1.5)
     assert story.told == ["normal"]

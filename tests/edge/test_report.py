@@ -1,6 +1,7 @@
 """A session's report, by hand-computed figures of a drive."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -146,7 +147,8 @@ def test_line_that_is_cut_off_is_left_out_and_told(drive: Drive) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "[]", "3", "{}", "null", '{"seq": 1}', "no json", '{"captured_ns": 1e400}', "\x00", '"text"']
+    "line",
+    ["", "[]", "3", "{}", "null", '{"seq": 1}', "no json", '{"captured_ns": 1e400}', "\x00", '"text"', "[" * 100_000],
 )
 def test_line_that_is_no_message_is_refused_by_its_number(drive: Drive, line: str) -> None:
     lines = [json.dumps(drive(1)[0]) + "\n", line + "\n", json.dumps(drive(1)[0]) + "\n"]
@@ -155,8 +157,12 @@ def test_line_that_is_no_message_is_refused_by_its_number(drive: Drive, line: st
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("state", 3), ("captured_ns", "1"), ("probabilities", [1]), ("dropped", {}), ("age_ms", "x")]
-)
+    ("field", "value"),
+    [
+        ("state", 3), ("captured_ns", "1"), ("captured_ns", np.inf), ("probabilities", [1]), ("probabilities", [0]),
+        ("probabilities", {"happy": np.nan}), ("dropped", {}), ("age_ms", "x"),
+    ],
+)  # fmt: skip
 def test_field_of_another_type_is_refused(drive: Drive, field: str, value: object) -> None:
     with pytest.raises(InputError, match="line 6 is no message"):
         session_of([*drive(5), {**drive(6)[5], field: value}])
@@ -172,6 +178,19 @@ def test_empty_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(tmp_path / "empty.jsonl")]) == 1
     assert "empty.jsonl holds no message" in capsys.readouterr().err
     assert not (tmp_path / "empty.html").exists()
+
+
+def test_folder_is_no_session(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["."]) == 1
+    assert capsys.readouterr().err == "edge-report: . is a folder; expected a file that edge-run --output wrote.\n"
+
+
+def test_name_that_is_no_utf_8_is_taken(tmp_path: Path, drive: Drive, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / os.fsdecode(b"fahrt-\xfc.jsonl")
+    path.write_text("".join(json.dumps(message) + "\n" for message in drive(20)))
+    assert main([str(path)]) == 0
+    assert "fahrt-" in path.with_suffix(".html").read_text()
+    assert capsys.readouterr().out.endswith(".html\n")
 
 
 def test_session_is_not_overwritten(tmp_path: Path, drive: Drive) -> None:

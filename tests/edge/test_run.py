@@ -287,6 +287,8 @@ class TestBadInput:
             (lambda folder: flip_byte(folder / "visual.onnx"), "SHA-256"),
             (lambda folder: flip_byte(folder / "manifest.json"), "SHA-256"),
             (lambda folder: (folder / "manifest.json").unlink(), "holds no manifest.json"),
+            (lambda folder: change_manifest(folder, parts=without_audio), "without ['audio']"),
+            (lambda folder: change_manifest(folder, labels=lambda labels: labels[:-1]), "has 7 labels"),
         ],
     )
     def test_damaged_bundle_is_refused(self, tmp_path: Path, damage: Any, tells: str) -> None:
@@ -333,6 +335,17 @@ def judged_bundle(folder: Path, held: bool) -> Path:
     return folder
 
 
+def change_manifest(folder: Path, **changes: Callable[[Any], Any]) -> None:
+    """As edge-export would not write it, but with the right hashes."""
+    manifest = read_manifest(folder)
+    changed = {name: change(getattr(manifest, name)) for name, change in changes.items()}
+    write_manifest(folder, replace(manifest, **changed))
+
+
+def without_audio(parts: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in parts.items() if name != "audio"}
+
+
 def flip_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -351,6 +364,11 @@ class TestProcess:
         assert process.returncode == 0
         assert len(messages("".join(first) + rest)) >= 5
         assert "updates" in stderr
+
+    def test_closed_standard_error_leaves_the_lines_alone(self, demo: subprocess.CompletedProcess[str]) -> None:
+        command = f"{sys.executable} -m edge.run --clip {DEMO} 2>&-"
+        result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stdout) == (0, demo.stdout)
 
     def test_signal_before_the_first_message_ends_the_run_in_order(
         self, mjpeg_portrait: MjpegCamera, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -46,6 +46,14 @@ def test_passenger_is_not_taken_while_the_driver_looks_away() -> None:
     assert tracker.update([PASSENGER, DRIVER], 10 * STEP_NS) is DRIVER
 
 
+def test_camera_that_was_away_does_not_count_towards_a_seat_change() -> None:
+    tracker = DriverTracker()
+    tracker.update([DRIVER], 0)
+    assert tracker.update([LEANING_IN, DRIVER], STEP_NS) is DRIVER
+    assert tracker.update([LEANING_IN, DRIVER], 15 * STEP_NS) is DRIVER
+    assert [tracker.update([LEANING_IN, DRIVER], step * STEP_NS) for step in (24, 25)] == [DRIVER, LEANING_IN]
+
+
 def test_no_face_is_nobody() -> None:
     tracker = DriverTracker()
     assert tracker.update([], 0) is None

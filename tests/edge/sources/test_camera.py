@@ -110,6 +110,20 @@ def test_image_of_one_channel_becomes_three(monkeypatch):
     assert np.array_equal(image, np.full((2, 3, 3), 7))
 
 
+def test_image_of_two_channels_is_refused_with_the_remedy(monkeypatch):
+    capture = OneImage(np.zeros((4, 4, 2), np.uint8))
+    monkeypatch.setattr(camera_module, "capture_from_source", lambda _: capture)
+    with Camera(0) as camera, pytest.raises(InputError, match=r"images of 2 channels; .*format=BGR"):
+        next_chunk(camera)
+    capture.unhung.set()
+
+
+def test_password_of_an_address_is_not_told():
+    with pytest.raises(InputError, match=r"camera 'rtsp://\.\.\.@127\.0\.0\.1:1/cabin' cannot be opened") as refused:
+        Camera("rtsp://car:s3cret@127.0.0.1:1/cabin")
+    assert "s3cret" not in str(refused.value)
+
+
 def test_driver_that_hangs_is_noticed_and_left_behind(monkeypatch):
     capture = OneImage(np.zeros((2, 3, 3), np.uint8))
     monkeypatch.setattr(camera_module, "capture_from_source", lambda _: capture)
