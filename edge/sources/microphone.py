@@ -1,5 +1,6 @@
 """Any PyAudio input at its native rate, as 16-kHz mono chunks; reopened whenever it falls silent."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -295,6 +296,7 @@ def _input_from_name(audio: Any, device: str | int) -> Any:
     else:
         found = [info for info in inputs if info["name"].casefold() == wanted]
         found = found or [info for info in inputs if wanted in info["name"].casefold()]
+        found = found or [info for info in inputs if _without_card(info["name"]) == _without_card(str(device))]
     if len(found) == 1:
         return found[0]
     matches = "several inputs" if found else "no input"
@@ -306,6 +308,11 @@ def _input_from_name(audio: Any, device: str | int) -> Any:
     raise InputError(
         f"microphone {device!r} is {matches}; expected one of: {present}. Give its index or its full name."
     )
+
+
+def _without_card(name: str) -> str:
+    """A name without ALSA's number of the card, which may be another after a start or when it is plugged in again."""
+    return re.sub(r"\(hw:\d+", "(hw:", name.casefold())
 
 
 def _channels_to_open(info: Mapping[str, Any], channel: int | None) -> int:

@@ -133,6 +133,28 @@ def test_ambiguous_name_is_refused_with_the_candidates(virtual_microphone):
         Microphone("CABIN")
 
 
+@pytest.mark.parametrize(
+    ("device", "index"),
+    [
+        ("USB Audio: - (hw:1,0)", 7),
+        ("usb audio: - (HW:3,0)", 7),
+        ("USB Audio: - (hw:1,1)", 8),
+        ("HDA: Mic (hw:0,0)", 5),
+    ],
+)
+def test_name_is_known_whatever_number_its_card_has_now(device, index):
+    names = {5: "HDA: Mic (hw:0,0)", 6: "HDA: HDMI (hw:0,3)", 7: "USB Audio: - (hw:2,0)", 8: "USB Audio: - (hw:2,1)"}
+
+    class Cards:
+        def get_device_count(self):
+            return 9
+
+        def get_device_info_by_index(self, index):
+            return {"index": index, "name": names.get(index, "a loudspeaker"), "maxInputChannels": index // 5}
+
+    assert microphone_module._input_from_name(Cards(), device)["index"] == index
+
+
 def test_missing_channel_is_refused(virtual_microphone):
     with pytest.raises(InputError, match=r"channel is 32; microphone 'default' has 32, expected 0\.\.31"):
         Microphone(channel=32)
