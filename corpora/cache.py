@@ -39,11 +39,14 @@ def kept_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     ------
     InputError : it is damaged.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return dict(kept)
-    except Exception as error:  # zipfile, zlib and NumPy raise whatever damaged bytes provoke
-        raise InputError(f"{path} is damaged ({error}). Delete it: it is made again.") from error
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as kept:
+                return dict(kept)
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile, zlib and NumPy raise whatever damaged bytes provoke
+            raise InputError(f"{path} is damaged ({error}). Delete it: it is made again.") from error
 
 
 @contextmanager

@@ -12,8 +12,8 @@ TOO_BUSY, RELAXED = 0.9, 0.4
 MAX_BUSY = 2.0
 """What one update counts at most. The busiest does not count at all: a single hiccup is no load."""
 
-FEWEST = 2
-"""Updates that are judged, however long ago they were: those of a machine that takes seconds for each."""
+FEWEST = 4
+"""Updates that are judged, however long ago they were: a machine may take seconds for each, or have stood still."""
 
 DOWN_NS, UP_NS = 2 * NS_PER_S, 10 * NS_PER_S
 """For which the mean must be above, or below, before a rung is taken."""

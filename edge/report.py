@@ -1,7 +1,6 @@
 """edge-report: a recorded session as one page that needs nothing else."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-report: {error}", file=sys.stderr)
         return 1
-    print(os.fsencode(output).decode(errors="replace"))
+    print(str(output).encode(errors="replace").decode())
     return 0
 
 

@@ -114,7 +114,7 @@ def _export_bundle(options: argparse.Namespace) -> int:
     _print_parts(exported)
     parts = {name: part.part for name, part in exported.items()}
     name = options.name or folder.resolve().name
-    licence = options.licence or LICENCES.get(checkpoint.training.get("corpus", ""), LICENCE)
+    licence = options.licence or LICENCES.get(checkpoint.corpus, LICENCE)
     write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence))
     manifest = read_manifest(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())

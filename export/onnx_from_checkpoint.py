@@ -31,7 +31,8 @@ Specs = tuple[AudioSpec, VideoSpec, WindowSpec]
 class Checkpoint:
     """What `edge-train` left: the trained network and where it comes from.
 
-    specs : the features of its input; None where no runtime computes them.
+    specs : the features of its input; None where no runtime computes them. corpus : as edge-train names it; "" for the
+        default recipe's composite.
     """
 
     system: str
@@ -41,6 +42,7 @@ class Checkpoint:
     specs: Specs | None
     training: Mapping[str, Any]
     results: Mapping[str, Any]
+    corpus: str
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             specs = AudioSpec(**audio), VideoSpec(**video), WindowSpec(**window)
         training = {"split": saved["split"], **saved["training"]}
         return Checkpoint(
-            system, network.eval(), saved["temperatures"], tuple(saved["labels"]), specs, training, saved["results"]
-        )
+            system, network.eval(), saved["temperatures"], tuple(saved["labels"]), specs, training, saved["results"],
+            saved.get("corpus", ""),
+        )  # fmt: skip
     except Exception as error:  # torch.load raises whatever the bytes provoke
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         if isinstance(error, pickle.UnpicklingError):  # whose text advises to run what code the file may hold

@@ -1,17 +1,19 @@
 """Numba's `njit` with a cache on disk that is never a reason to fail."""
 
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 
 def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit(cache=True, **options)`, but what is damaged in the cache is made anew, and a full disk is no error.
+    """`numba.njit(cache=True, **options)`, but a power cut leaves no half-written file, and a full disk is no error.
 
-    Numba does not sync the files that it writes: a power cut leaves empty ones.
+    A file that cannot be read all the same is made anew.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -23,6 +25,11 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 class _Cache(FunctionCache):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        locator, name = self._impl.locator, self._impl.filename_base
+        self._cache_file = _SyncedFile(self._cache_path, name, locator.get_source_stamp())
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
@@ -32,5 +39,16 @@ class _Cache(FunctionCache):
             return None  # then it is compiled
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(Exception):  # no space left, or a damaged index that could not be flushed
+        with suppress(OSError, EOFError, UnpicklingError):  # no space left; a damaged index, not ours to write
             super().save_overload(sig, data)
+
+
+class _SyncedFile(IndexDataCacheFile):
+    """Numba's index and code, each on the disk before it takes its name."""
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[BinaryIO]:
+        with super()._open_for_write(filepath) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())

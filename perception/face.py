@@ -12,6 +12,9 @@ from kernels import similarity_from_eyes
 SEAT_CHANGE_NS = 1 * NS_PER_S
 """Another face must be the largest for this long before it is taken for the driver's."""
 
+BREAK_NS = 2 * NS_PER_S
+"""Images so far apart tell nothing of what was between them; a camera may be slow."""
+
 SAME_FACE_IOU = 0.2
 """Overlap with the followed face from which a detection counts as the same one; low, as 100 ms may lie between."""
 
@@ -74,7 +77,7 @@ class DriverTracker:
     def update(self, faces: Sequence[FaceDetection], captured_ns: int) -> FaceDetection | None:
         """Return the driver's face among `faces`, None while it is not there."""
         pause_ns, self._newest_ns = captured_ns - self._newest_ns, captured_ns
-        if not faces or pause_ns >= SEAT_CHANGE_NS:
+        if not faces or pause_ns >= BREAK_NS:
             self._rival = None
         if not faces:
             return None

@@ -37,7 +37,8 @@ class FitConfig:
     patience : stop after so many epochs without one that is as good as the best; None: never.
     keep : "best": the epoch that does best on the validation subjects; "last": the last, in whose choice they have no
         say, so that figures on them are honest.
-    precision : "bfloat16": of matrix products in training (autocast), which a GPU and a CPU with AMX do faster.
+    precision : "bfloat16": of matrix products in training (autocast), which is faster on a GPU and on a
+        CPU with AMX or AVX-512 BF16.
 
     Raises
     ------

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32",
-        help="of training; bfloat16 is faster on a GPU and on a CPU with AMX (default: %(default)s)",
+        help="of training; bfloat16 is faster on a GPU and on a CPU with AMX or AVX-512 BF16 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")

@@ -330,6 +330,12 @@ class MrpnStages:
         return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
 
 
+def stages_of(modalities: Sequence[str]) -> Sequence[str]:
+    """Those that are trained of these modalities."""
+    alone = {"audio": STAGES[:2], "visual": STAGES[2:3]}
+    return STAGES if len(modalities) > 1 else alone[modalities[0]]
+
+
 def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[Probs, Ints]:
     """Untempered probabilities [shape=(n, labels)] of each output, and the labels."""
     parts: dict[str, list[npt.NDArray[np.float32]]] = {}

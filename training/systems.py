@@ -18,7 +18,7 @@ from training.cnn14 import Cnn14Recipe
 from training.fercnn import FercnnRecipe
 from training.fit import Keep, Precision
 from training.mrpn import MrpnTraining
-from training.mrpn_stages import STAGES, MrpnRecipe
+from training.mrpn_stages import STAGES, MrpnRecipe, stages_of
 from training.paper_mrpn import SLIM_RECIPE, PaperMrpnRecipe
 from training.ranks import ranks
 from training.recipe import Recipe
@@ -118,6 +118,11 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
             raise ArgumentError("modalities leaves no use for --weights; expected one of the two.")
         changes["modalities"] = tuple(changes["modalities"].split(","))
     recipe = MrpnRecipe(split, request.seed, replace(config, **changes))
+    idle = [f"{stage}_epochs" for stage in epochs if stage not in stages_of(recipe.network.modalities)]
+    if idle:
+        raise ArgumentError(
+            f"modalities leaves no use for {', '.join(idle)}; expected epochs of stages that are trained."
+        )
     return replace(recipe, **{stage: replace(getattr(recipe, stage), epochs=count) for stage, count in epochs.items()})
 
 

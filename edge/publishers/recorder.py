@@ -23,8 +23,11 @@ QUEUED_UPDATES = 600
 QUEUED_MEDIA = 50
 """Chunks of sound and images: nearly a second, some 25 MB at 720p; beyond, they are left out and counted."""
 
-PATIENCE_S = 3.0
-"""With a disk that stands still, at the end."""
+PATIENCE_S = 4.0
+"""With a disk that stands still, at the end: once or twice."""
+
+STANDSTILL_S = 60.0
+"""Of a disk that a clip waits for."""
 
 SYNC_NS = 2_000_000_000
 """What a power cut may cost: a car's power is cut every day."""
@@ -92,21 +95,23 @@ class Recorder:
         self._put((*self._observed, message))
 
     def close(self) -> None:
-        """Returns when all is written and on the disk, or nothing more was for 3 s."""
+        """Returns when all is written and on the disk, or nothing more was for some seconds."""
         if self._writer is None:
             return
-        with suppress(queue.Full):
-            self._queue.put(None, timeout=PATIENCE_S)
-        before = -1
+        asked, before = False, -1
         while self._writer.is_alive() and self._whole_bytes != before:
             before = self._whole_bytes
+            if not asked:
+                with suppress(queue.Full):
+                    self._queue.put(None, timeout=PATIENCE_S)
+                    asked = True
             self._writer.join(PATIENCE_S)
         if self._writer.is_alive():
             self.error = self.error or f"--record {self._path} ended early: the disk stands still"
 
     def _put(self, entry: _Entry) -> None:
         try:
-            self._queue.put(entry, block=self._back_pressure)
+            self._queue.put(entry, self._back_pressure, STANDSTILL_S)
         except queue.Full:
             self._fail("the disk is too slow")
 

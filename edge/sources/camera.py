@@ -90,10 +90,10 @@ class Camera:
         if newest is None:
             return None
         image, captured_ns = newest
-        if image.ndim == 3 and image.shape[2] != 3:
+        if image.ndim == 3 and image.shape[2] == 2:
             raise InputError(
-                f"camera {self._source!r} gives images of {image.shape[2]} channels; expected three, or gray ones. End "
-                "a pipeline in: videoconvert ! video/x-raw,format=BGR ! appsink"
+                f"camera {_shown(self._source)} gives images of 2 channels; expected BGR or gray ones. End a "
+                "pipeline in: videoconvert ! video/x-raw,format=BGR ! appsink"
             )
         code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
         return VideoChunk(cv2.cvtColor(image, code), captured_ns)
@@ -190,8 +190,8 @@ def capture_from_source(source: int | str) -> Capture:
     elif "!" in name:
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise InputError(
-                f"camera {name!r} is a GStreamer pipeline, and this OpenCV ({cv2.__version__}) was built without "
-                "GStreamer; expected an index, a path or an address, or an OpenCV that has it, as JetPack's."
+                f"camera {_shown(name)} is a GStreamer pipeline, and this OpenCV ({cv2.__version__}) was built without "
+                "GStreamer; expected an index, a path or an address."
             )
         capture.open(name, cv2.CAP_GSTREAMER)
         remedy = "a pipeline that ends in an appsink. Try it with gst-launch-1.0 first"
@@ -207,6 +207,11 @@ def capture_from_source(source: int | str) -> Capture:
     else:
         remedy = "an index, a path below /dev, an address with :// or a GStreamer pipeline with !. For a file: --clip"
     if not capture.isOpened():
-        shown = re.sub("://[^/]*@", "://...@", name)  # a password is not for a journal to keep
-        raise InputError(f"camera {shown!r} cannot be opened; expected {remedy}.")
+        raise InputError(f"camera {_shown(name)} cannot be opened; expected {remedy}.")
     return capture
+
+
+def _shown(source: int | str) -> str:
+    """Without passwords, which are not for a journal to keep."""
+    without_user = re.sub(r"://\S*@", "://...@", str(source))
+    return repr(re.sub(r"(?i)(pw|pwd|pass\w*)=[^\s&!]+", r"\1=...", without_user))

@@ -69,7 +69,8 @@ class Microphone:
 
     Parameters
     ----------
-    device : "default"; a name or a part of one, in any case; or an index. Digits are an index.
+    device : "default"; a name or a part of one, in any case; or an index. Digits are an index. A full name is also that
+        of the only input that differs in ALSA's number of the card; of two alike, one may be taken for the other.
     channel : the one to use, from 0; None for the mean of all. A sound server maps channels as it likes: to
         choose from more than two, name the ALSA hw device.
     wake : called from the device's threads when there are new samples, and when the input is lost.

@@ -39,14 +39,14 @@ def test_machine_that_stood_still_is_not_loaded() -> None:
     story = Story().goes_on(10, lambda _: 0.3)
     for seconds in (1.5, 3, 60):
         story.now_ns += round(seconds * 1e9)
-        story.goes_on(0.2, lambda _: 25).goes_on(10, lambda _: 0.6)
+        story.goes_on(0.2, lambda _: 25).goes_on(0.2, lambda _: 1.0).goes_on(10, lambda _: 0.6)
     assert story.told == ["normal"]
 
 
 def test_machine_that_takes_seconds_for_an_update_gives_up_rate() -> None:
     ladder = LoadLadder(RUNGS)
-    loads = [ladder.update(15, number * 3_000_000_000) for number in range(3)]
-    assert loads == ["normal", "reduced rate", "reduced rate"]
+    loads = [ladder.update(15, number * 3_000_000_000) for number in range(4)]
+    assert loads == ["normal", "normal", "normal", "reduced rate"]
 
 
 def test_old_swings_are_forgotten() -> None:

@@ -30,7 +30,7 @@ def folder(checkpoint_path, tmp_path_factory):
 
 
 def test_weights_bear_the_licence_of_their_corpus(saved, tmp_path):
-    torch.save(saved | {"training": saved["training"] | {"corpus": "crema-d"}}, tmp_path / "mrpn.pt")
+    torch.save(saved | {"corpus": "crema-d"}, tmp_path / "mrpn.pt")
     assert main(["bundle", "--checkpoint", str(tmp_path / "mrpn.pt"), "--output", str(tmp_path / "cabin")]) == 0
     assert read_manifest(tmp_path / "cabin").licence == LICENCES["crema-d"]
 

@@ -1,11 +1,13 @@
 """A cache of compiled functions spares compiling, and never keeps them from running."""
 
 import importlib.util
+import os
 import resource
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numba
 import pytest
 
 SOURCE = """
@@ -18,7 +20,8 @@ def triple(number):
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", "")  # beside the source
     path = tmp_path / "compiled_for_a_test.py"
     path.write_text(SOURCE)
     return path
@@ -66,6 +69,15 @@ def test_code_that_was_zeroed_is_compiled_anew(path: Path) -> None:
     begin = content.index(b"BC\xc0\xde")  # LLVM's bitcode
     kept(path, "nbc").write_bytes(content[:begin] + bytes(400) + content[begin + 400 :])
     assert [compilations(path) for _ in range(2)] == [1, 0]
+
+
+def test_files_are_on_the_disk_before_they_take_their_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("sync"), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("name"), replace(*names)))
+    assert compilations(path) == 1
+    assert calls == ["sync", "name"] * 2  # index and code
 
 
 def test_a_full_disk_is_no_error(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Decoding: every image and sound lies at its true time, and every bad file ends in a clear InputError."""
 
+import gc
 import re
 import struct
 import wave
@@ -229,6 +230,18 @@ def test_badly_interleaved_file_comes_in_the_same_order(mp4, tmp_path):
 
 def test_decoding_twice_gives_the_same(mp4):
     assert_same(list(decode_clip(mp4)), list(decode_clip(mp4)))
+
+
+def test_images_that_were_taken_are_let_go_without_the_garbage_collector(mp4):
+    gc.collect()
+    gc.disable()
+    try:
+        images = sum(isinstance(chunk, VideoChunk) for chunk in decode_clip(mp4))
+        alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert images == 3 * FPS
+    assert alive <= 2  # the first, whose side data are read
 
 
 def write_sound(folder, starts_s):

@@ -50,8 +50,8 @@ def test_camera_that_was_away_does_not_count_towards_a_seat_change() -> None:
     tracker = DriverTracker()
     tracker.update([DRIVER], 0)
     assert tracker.update([LEANING_IN, DRIVER], STEP_NS) is DRIVER
-    assert tracker.update([LEANING_IN, DRIVER], 15 * STEP_NS) is DRIVER
-    assert [tracker.update([LEANING_IN, DRIVER], step * STEP_NS) for step in (24, 25)] == [DRIVER, LEANING_IN]
+    assert tracker.update([LEANING_IN, DRIVER], 25 * STEP_NS) is DRIVER
+    assert [tracker.update([LEANING_IN, DRIVER], step * STEP_NS) for step in (34, 35)] == [DRIVER, LEANING_IN]
 
 
 def test_no_face_is_nobody() -> None:
