@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     runtime.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the built-in one)")
     runtime.add_argument("--clip", type=Path, metavar="FILE", help="of a driver (default: the demo's)")
     runtime.add_argument(
-        "--duration", type=_positive, default=60.0, metavar="S", help="after a warm-up (default: %(default)g)"
+        "--duration", type=_seconds, default=60.0, metavar="S", help="after a warm-up (default: %(default)g)"
     )
     peers = subcommands.add_parser("peers", help="an update, against its whole window in PyTorch, ONNX Runtime, ...")
     cost = subcommands.add_parser("cost", help="by window, camera, faces and system; encoders and head apart")
@@ -70,15 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     for subcommand in subcommands.choices.values():
         subcommand.add_argument("--json", action="store_true", help="print the rows to stdout as JSON")
     for subcommand in (runtime, peers, cost):
-        subcommand.add_argument("--figure", type=Path, metavar="FILE", help="draw the rows; .png")
+        subcommand.add_argument("--figure", type=_figure, metavar="FILE", help="draw the rows; .png, .svg or .pdf")
     return parser
 
 
-def _positive(text: str) -> float:
+def _figure(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".png", ".svg", ".pdf") or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a .png, .svg or .pdf file in a folder that exists")
+    return path
+
+
+def _seconds(text: str) -> float:
     with suppress(ValueError):
-        if 0 < (value := float(text)) < float("inf"):
+        if 1 <= (value := float(text)) < float("inf"):
             return value
-    raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    raise argparse.ArgumentTypeError(f"{text} is not a number of seconds, 1 or more")
 
 
 def _up_to(most: int) -> Callable[[str], int]:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from bundle.errors import ArtefactError
@@ -63,12 +64,16 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest` and the hashes of the files it names, which lie in `folder` already."""
+    """Write `manifest` and the hashes of the files it names, which lie in `folder` already; or leave what was there."""
     names = sorted(name for part in manifest.parts.values() for name in part.files.values())
     document = {"format": FORMAT, **asdict(manifest), "sha256": {name: _sha256(folder / name) for name in names}}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
-    (folder / MANIFEST_HASH).write_text(_hash_line(_sha256(folder / MANIFEST)), encoding="ascii")
+    line = _hash_line(hashlib.sha256(text.encode()).hexdigest())
+    with TemporaryDirectory(prefix=".manifest-", dir=folder) as staging:
+        for name, content in ((MANIFEST, text), (MANIFEST_HASH, line)):
+            (Path(staging) / name).write_bytes(content.encode())
+        for name in (MANIFEST, MANIFEST_HASH):
+            (Path(staging) / name).replace(folder / name)
 
 
 def read_manifest(folder: str | Path) -> Manifest:

@@ -8,24 +8,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
-from tqdm import tqdm
-
 from bundle.errors import ArgumentError, EdgeEmotionError
 from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, write_manifest
-from calibration.calibrate import Fold, Outcome, calibrate, check_folds, parts_with, say_in_float
-from calibration.passport import passport
-from calibration.ranges import Method, activation_ranges
-from calibration.report import write_report
-from calibration.samples import (
-    INPUTS,
-    Samples,
-    check_samples,
-    make_samples,
-    read_samples,
-    subjects_of,
-    write_samples,
-)
-from corpora.held_out import open_held_out
+
+try:
+    from tqdm import tqdm
+
+    from calibration.calibrate import Fold, Outcome, calibrate, check_folds, parts_with, say_in_float
+    from calibration.passport import passport
+    from calibration.ranges import Method, activation_ranges
+    from calibration.report import write_report
+    from calibration.samples import (
+        INPUTS,
+        Samples,
+        check_samples,
+        make_samples,
+        read_samples,
+        subjects_of,
+        write_samples,
+    )
+    from corpora.held_out import open_held_out
+except ModuleNotFoundError as missing:
+    sys.exit(f"edge-calibrate: {missing.name} is not installed; expected it. pip install -e '.[train]'")
 
 PRECISIONS = INT8_TENSORRT, INT8_ONNXRUNTIME
 
@@ -85,6 +89,8 @@ def _calibrate(options: argparse.Namespace) -> list[Outcome]:
         seed = manifests[0].training["seed"]
         in_float = say_in_float(folds)
         outcomes = [calibrate(folds, precision, in_float, seed) for precision in PRECISIONS]
+        if options.report:
+            write_report(options.report, folds, in_float, outcomes)
         for position, fold in enumerate(folds):
             calibrated = replace(
                 fold.manifest,
@@ -94,8 +100,6 @@ def _calibrate(options: argparse.Namespace) -> list[Outcome]:
             for file in fold.staging.iterdir():
                 file.replace(fold.folder / file.name)
             write_manifest(fold.folder, calibrated)
-    if options.report:
-        write_report(options.report, folds, in_float, outcomes)
     return outcomes
 
 

@@ -74,18 +74,21 @@ def compare_bundle(
 
     Raises
     ------
-    ArtefactError : the checkpoint cannot be read, or is of a network with other parts.
+    ArtefactError : the checkpoint cannot be read, or is of a network with other parts, or parts of other shapes.
     """
     checkpoint = None
     if checkpoint_path:
         from export.onnx_from_checkpoint import read_checkpoint
 
         checkpoint = read_checkpoint(checkpoint_path)
-        found = [*checkpoint.network.parts()]
-        if found != [*manifest.parts]:
+        found, expected = (
+            {name: (dict(part.inputs), dict(part.outputs)) for name, part in parts.items()}
+            for parts in (checkpoint.network.parts(), manifest.parts)
+        )
+        if found != expected:
             raise ArtefactError(
                 f"{checkpoint_path} is of {checkpoint.system} with parts {found}; expected the one that {folder}, with "
-                f"parts {[*manifest.parts]}, was exported from."
+                f"parts {expected}, was exported from."
             )
     for name, part in manifest.parts.items():
         given = inputs[name]

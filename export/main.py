@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError
@@ -23,7 +24,7 @@ LICENCES = {"crema-d": "ODbL 1.0, contents DbCL 1.0 (trained on CREMA-D)"}
 PRECISIONS: tuple["Precision", ...] = ("float32", "float16", "int8")
 
 LEFT = {
-    "bundle": "{output} holds no bundle yet, the same command makes it",
+    "bundle": "{output} is as it was, the same command makes the bundle",
     "onnx": "{output} may lack parts, the same command writes them all",
     "float16": "the manifest of {bundle} is as it was",
     "engine": "engines that were built are kept, the same command builds the rest",
@@ -110,14 +111,17 @@ def _export_bundle(options: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(options.checkpoint)
     check_deployable(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
-    exported = export_parts(checkpoint, folder)
+    with TemporaryDirectory(prefix=".export-", dir=folder) as staging:
+        exported = export_parts(checkpoint, Path(staging))
+        for file in Path(staging).iterdir():
+            file.replace(folder / file.name)
     _print_parts(exported)
     parts = {name: part.part for name, part in exported.items()}
     name = options.name or folder.resolve().name
     licence = options.licence or LICENCES.get(checkpoint.corpus, LICENCE)
     write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence))
     manifest = read_manifest(folder)
-    size = sum(file.stat().st_size for file in folder.iterdir())
+    size = sum((folder / file).stat().st_size for part in manifest.parts.values() for file in part.files.values())
     print(f"{folder}: {', '.join(manifest.parts)}; {size / 1e6:.1f} MB, verified", file=sys.stderr)
     return 0
 
@@ -193,6 +197,8 @@ def _compare(options: argparse.Namespace) -> int:
     from export.clip_inputs import clip_inputs
     from export.compare import BATCH, compare_bundle, document, noise_inputs, table
 
+    if options.engines and options.max_batch < BATCH:
+        raise ArgumentError(f"--max-batch is {options.max_batch}; expected {BATCH} or more, as many as are compared.")
     manifest = read_manifest(options.bundle)
     if options.clip:
         inputs = clip_inputs(options.bundle, options.clip, BATCH)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.errors import ArtefactError
-from bundle.features import AUDIO_MASK, FACE, SPECTROGRAM, VISUAL_MASK, AudioSpec, VideoSpec, WindowSpec
+from bundle.features import AUDIO_MASK, FACE, PROBS, SPECTROGRAM, VISUAL_MASK, AudioSpec, VideoSpec, WindowSpec
 from bundle.manifest import Manifest, Part
 from export.float16_onnx import export_float16
 from export.simplify_onnx import count_nodes, simplify_onnx
@@ -109,14 +109,20 @@ def check_deployable(checkpoint: Checkpoint) -> None:
 
     Raises
     ------
-    ArtefactError : another system than MRPN, or one modality of it; features that need the whole clip; chunks of
-        another shape than the specs make.
+    ArtefactError : another system than MRPN, or one modality of it; no outputs of the senses alone; features that need
+        the whole clip; chunks of another shape than the specs make.
     """
     found = tuple(checkpoint.network.parts())
     if checkpoint.system != "mrpn" or found != PARTS:
         raise ArtefactError(
             f"the checkpoint is of {checkpoint.system} with parts {list(found)}; edge-run runs mrpn with parts "
             f"{list(PARTS)}. Write its parts as ONNX files with edge-export onnx."
+        )
+    outputs = checkpoint.network.parts()["head"].outputs
+    if tuple(outputs) != PROBS:
+        raise ArtefactError(
+            f"the checkpoint's head has outputs {list(outputs)}; edge-run needs {list(PROBS)}, those of each sense "
+            "for when the other is missing. Train n1 or n2, which have side branches."
         )
     if checkpoint.specs is None:
         raise ArtefactError(

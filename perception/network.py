@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundle.errors import ArtefactError
-from bundle.features import EMBEDDING, AudioSpec, VideoSpec, WindowSpec
+from bundle.features import EMBEDDING, PROBS, AudioSpec, VideoSpec, WindowSpec
 from bundle.manifest import FLOAT32, Manifest, read_manifest
 from perception.engine import Engine
 from perception.onnxrt import OnnxRuntimeEngine
@@ -50,7 +50,8 @@ def check_runnable(manifest: Manifest) -> None:
 
     Raises
     ------
-    ArtefactError : a part is absent, or the head's outputs are not one probability for each label.
+    ArtefactError : a part is absent, or the head has other outputs than a probability for each label, of both senses
+        together and of each alone.
     """
     missing = [part for part in PARTS if part not in manifest.parts]
     if missing:
@@ -58,11 +59,11 @@ def check_runnable(manifest: Manifest) -> None:
             f"bundle {manifest.name} has parts {sorted(manifest.parts)}, without {missing}; expected {list(PARTS)}. "
             "Export it again with edge-export."
         )
-    labels, outputs = len(manifest.labels), manifest.parts["head"].outputs
-    if any(shape != (labels,) for shape in outputs.values()):
+    outputs, expected = dict(manifest.parts["head"].outputs), dict.fromkeys(PROBS, (len(manifest.labels),))
+    if outputs != expected:
         raise ArtefactError(
-            f"bundle {manifest.name} has {labels} labels, and a head with outputs of {outputs}; expected as many "
-            "probabilities as labels. Export it again with edge-export."
+            f"bundle {manifest.name} has {len(manifest.labels)} labels, and a head with outputs {outputs}; expected "
+            f"{expected}. Export it again with edge-export."
         )
 
 

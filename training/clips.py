@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bundle.errors import ArgumentError, ArtefactError, InputError
 from corpora.av_clip import AvClip
 from corpora.folds import DeploymentSplit, Split
 from networks.system import System
 from training.evaluate import Probs, figures_of_merit, fit_temperature, temper
-from training.fit import claim_folder, fit
+from training.fit import claim_folder, fit, save_whole
 from training.predictions import Predictions, Side, clip_id, write_predictions
 from training.ranks import made_by_first, rank, ranks
 from training.recipe import Recipe
@@ -61,19 +61,18 @@ class ClipTraining:
         self._check_stages()
         made_by_first(lambda: claim_folder(self.folder, self._settings(network)))
         train, validation = self._side("train"), self._side("validation")
+        measured = self._side("test") if self.split.test else validation  # by all processes: it may take long
         self.recipe.prepare(network, train)
         if not self.recipe.train(network, train, validation, self.seed):
             self._fit(network, train, validation)
-        return made_by_first(lambda: self._measure(network, validation))
+        return made_by_first(lambda: self._measure(network, validation, measured))
 
-    def _measure(self, network: System, validation: Sequence[AvClip]) -> dict[str, Any]:
+    def _measure(self, network: System, validation: Sequence[AvClip], clips: Sequence[AvClip]) -> dict[str, Any]:
         """Figures of the trained network; it, and what it says, are written."""
         probs, labels = self.predict(network, validation)
         temperatures = {name: fit_temperature(output, labels) for name, output in probs.items()}
         side: Side = "test" if self.split.test else "validation"
-        clips = validation
         if side == "test":
-            clips = self._side(side)
             probs, labels = self.predict(network, clips)
         results: dict[str, Any] = {"subjects": side}
         for name, output in probs.items():
@@ -95,6 +94,11 @@ class ClipTraining:
         batch_size = min(self.recipe.batch_size, len(train)) // ranks() * ranks()
         if not batch_size:
             raise ArgumentError(f"{ranks()} processes for batches of {self.recipe.batch_size}; expected fewer.")
+        if batch_size // ranks() == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+            raise ArgumentError(
+                f"batches of {batch_size} for {ranks()} processes; expected two clips for each: a single one "
+                "cannot be normalised."
+            )
         steps = len(train) // batch_size
 
         def batches(epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
@@ -192,9 +196,6 @@ class ClipTraining:
         }
 
     def _save(self, network: System, temperatures: Mapping[str, float], results: Mapping[str, Any]) -> None:
-        """Write the checkpoint to a temporary name and rename it."""
-        partial = self.folder / f"{self.system}.partial"
         model = {name: value.cpu() for name, value in network.state_dict().items()}
         content = {"model": model, "temperatures": list(temperatures.values()), "results": dict(results)}
-        torch.save(self._settings(network) | content, partial)
-        partial.replace(self.folder / f"{self.system}.pt")
+        save_whole(self._settings(network) | content, self.folder / f"{self.system}.pt")

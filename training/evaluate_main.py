@@ -1,18 +1,17 @@
-"""edge-evaluate: a bundle's figures on its held-out actors, through the engines that edge-run uses; or trainings'."""
+"""edge-evaluate: figures of a bundle's float32 files on its held-out actors; or trainings'."""
 
 import argparse
 import json
 import sys
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundle.errors import EdgeEmotionError
 from bundle.manifest import DEFAULT_BUNDLE
-from corpora.held_out import HeldOut, open_held_out, predict_windows
-from training.evaluate import figures_of_merit
-from training.false_alarms import measure_false_alarms
-from training.robustness import draw_robustness, measure_robustness
+
+if TYPE_CHECKING:
+    from corpora.held_out import HeldOut
 
 FIGURES = ".png", ".svg", ".pdf"
 
@@ -24,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-evaluate: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"edge-evaluate: {error.name} is not installed; expected it. pip install -e '.[train]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("edge-evaluate: stopped", file=sys.stderr)
         return 1
@@ -33,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="edge-evaluate",
-        description="Evaluate a bundle on the actors that it was not trained on (composite); or compare trainings.",
+        description="Evaluate a bundle, in float32, on the actors that it was not trained on (composite); or compare "
+        "trainings.",
     )
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the built-in one)")
     parser.add_argument(
@@ -84,6 +87,10 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    from corpora.held_out import open_held_out
+    from training.false_alarms import measure_false_alarms
+    from training.robustness import draw_robustness, measure_robustness
+
     held_out = open_held_out(options.bundle, options.data)
     if options.false_alarms:
         return measure_false_alarms(held_out, options.road_noise)
@@ -102,7 +109,9 @@ def _compare(options: argparse.Namespace) -> str:
 
     pools = []
     for run in options.runs:
-        name, _, first = run[0].rpartition("=")
+        name, separator, first = run[0].partition("=")
+        if not separator or Path(run[0]).exists():
+            name, first = "", run[0]
         pools.append(pool_runs([Path(first), *map(Path, run[1:])], name or None))
     scores = [each for pool in pools for each in pool]
     if options.baseline:
@@ -113,8 +122,11 @@ def _compare(options: argparse.Namespace) -> str:
     return json.dumps(rows, indent=2) if options.json else markdown(rows)
 
 
-def plain_figures(held_out: HeldOut) -> dict[str, dict[str, float]]:
+def plain_figures(held_out: "HeldOut") -> dict[str, dict[str, float]]:
     """Figures of each output on the composite windows of the held-out actors, as training states them."""
+    from corpora.held_out import predict_windows
+    from training.evaluate import figures_of_merit
+
     found = predict_windows(held_out.network, held_out)
     return {name: figures_of_merit(probs, found.labels) for name, probs in found.probs.items()}
 

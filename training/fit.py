@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.errors import ArgumentError, ArtefactError
+from corpora.cache import written_whole
 from training.metrics import Metrics
 from training.ranks import made_by_first, mean_over_ranks, rank, ranks, synchronised
 
@@ -212,7 +213,8 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     path, text = folder / "recipe.json", json.dumps(settings, indent=2)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     elif path.read_text(encoding="utf-8") != text:
         raise ArtefactError(
             f"{folder} holds a training whose settings, {path.name}, are not these. Choose another --output, or give "
@@ -220,19 +222,30 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
+def save_whole(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint, or leave the one before.
+
+    Raises
+    ------
+    OSError : it cannot be written.
+    """
+    with written_whole(path) as partial:
+        try:
+            torch.save(content, partial)
+        except RuntimeError as error:  # PyTorch's, whatever the reason
+            reason = str(error).split("\n")[0]
+            raise OSError(f"{path} cannot be written ({reason}). Is the disk full?") from error
+
+
 def _save(path: Path, model, optimizer, schedule, epoch: int, history, best, settings: Mapping[str, float]) -> None:
-    """Write the checkpoint to a temporary name and rename it: an interrupted run leaves the epoch before."""
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "config": settings,
-            "epoch": epoch,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "history": history,
-            "best": best,
-        },
-        partial,
-    )
-    partial.replace(path)
+    """An interrupted run leaves the epoch before."""
+    content = {
+        "config": settings,
+        "epoch": epoch,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "history": history,
+        "best": best,
+    }
+    save_whole(content, path)

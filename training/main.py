@@ -10,6 +10,7 @@ from typing import Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError, InputError
 
+MOST_THREADS = 1024
 CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
 
 
@@ -20,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.list:
             systems = _systems()
             print(json.dumps(systems, indent=2) if options.json else _table(systems))
+        elif options.folds is None and (options.jobs or options.scheduler):
+            raise ArgumentError("--jobs and --scheduler are for --folds; expected it.")
         elif options.folds is not None:
             found = _sweep(options, rest)
             print(json.dumps(found, indent=2))
@@ -31,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-train: {error}", file=sys.stderr)
         return 2 if isinstance(error, ArgumentError) else 1
+    except ModuleNotFoundError as error:
+        print(f"edge-train: {error.name} is not installed; expected it. pip install -e '.[train]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         anew = "begins anew" if dict(options.options).get("in_stages") else "resumes after the last whole epoch"
         print(f"edge-train: stopped; the same command {anew}", file=sys.stderr)
@@ -83,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=("float32", "bfloat16"), default="float32",
         help="of training; bfloat16 is faster on a GPU and on a CPU with AMX or AVX-512 BF16 (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default: %(default)s)")
-    parser.add_argument("--threads", type=_positive, help="of the processor (default: all)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of all randomness (default: %(default)s)")
+    parser.add_argument("--threads", type=_threads, help="of the processor (default: all)")
     parser.add_argument(
         "--device",
         default="cpu",
@@ -125,6 +131,19 @@ def _positive(text: str) -> int:
     """A whole number, not below 1."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    """A whole number of 32 bits."""
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {(1 << 32) - 1}")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_THREADS}")
     return int(text)
 
 
@@ -180,6 +199,8 @@ def _check_folders(options: argparse.Namespace) -> None:
 
 def _sweep(options: argparse.Namespace, rest: list[str]) -> Mapping[str, Any]:
     """Train folds with what the command line says besides."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ArgumentError("--folds under torchrun, whose processes share one fold; expected --fold.")
     _check_folders(options)
     from training.sweep import train_folds
     from training.systems import count_folds

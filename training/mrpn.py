@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
-from corpora.cache import written_whole
 from networks.mrpn import Mrpn
 from training.evaluate import Ints, Probs, figures_of_merit, fit_temperature, temper
-from training.fit import claim_folder
+from training.fit import claim_folder, save_whole
 from training.mrpn_stages import DRAWS, FER_POOL_FRACTION, STAGES, MrpnRecipe, MrpnStages, predict
 from training.predictions import Predictions, Side, clip_id, write_predictions
 
@@ -134,8 +133,7 @@ class MrpnTraining:
             "split": asdict(self.recipe.split),
             "results": dict(results),
         }
-        with written_whole(self.folder / "mrpn.pt") as partial:
-            torch.save(self._settings() | content, partial)
+        save_whole(self._settings() | content, self.folder / "mrpn.pt")
 
 
 def _figures(probs: Probs, labels: Ints) -> dict[str, dict[str, float]]:

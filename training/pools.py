@@ -92,9 +92,10 @@ def baselines(first: Scores, second: Scores) -> list[Scores]:
     own, other = calibrated[0], calibrated[1][[position[key] for key in keys]]
     system = first.system if first.system == second.system else f"{first.system} x {second.system}"
     product = own * other
+    measured_on = " or ".join(dict.fromkeys((first.measured_on, second.measured_on)))
     rules = {"product": product / product.sum(1, keepdims=True), "mean": (own + other) / 2}
     return [
-        Scores(system, rule, first.measured_on, first.label_names, probs, first.labels, first.folds, first.clips)
+        Scores(system, rule, measured_on, first.label_names, probs, first.labels, first.folds, first.clips)
         for rule, probs in rules.items()
     ]
 

@@ -182,6 +182,10 @@ def _mrpn(config: Any, labels: Sequence[str], weights: Weights, **options: Any) 
 
 
 def _attention_fusion(config: Any, labels: Sequence[str], weights: Weights) -> Recipe:
+    if config.loss != "none" and ranks() > 1:
+        raise ArgumentError(
+            f"{ranks()} processes for the {config.loss} loss, which is of pairs in a batch; expected one."
+        )
     return AttentionFusionRecipe(config, labels, kinetics=weights.get("visual"), imagenet=weights.get("audio"))
 
 

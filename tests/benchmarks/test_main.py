@@ -31,6 +31,9 @@ def test_rows_go_to_stdout_and_a_table_to_stderr(
     [
         ["runtime", "--duration", "-1"],
         ["runtime", "--duration", "long"],
+        ["runtime", "--duration", "0.5"],
+        ["runtime", "--figure", "no/such/folder/a.png"],
+        ["cost", "--figure", "a.foo"],
         ["peers", "--threads", "0"],
         ["peers", "--rounds", "1001"],
         ["peers", "--threads", "65"],

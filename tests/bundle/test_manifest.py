@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,6 +269,19 @@ def test_writing_needs_every_file_it_names(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"\.onnx"):
         write_manifest(tmp_path, MANIFEST_OF_TEST)
     assert not (tmp_path / MANIFEST).exists()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_manifest(folder, replace(read_manifest(folder), name="another"))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def gated(**changes):

@@ -289,6 +289,7 @@ class TestBadInput:
             (lambda folder: (folder / "manifest.json").unlink(), "holds no manifest.json"),
             (lambda folder: change_manifest(folder, parts=without_audio), "without ['audio']"),
             (lambda folder: change_manifest(folder, labels=lambda labels: labels[:-1]), "has 7 labels"),
+            (lambda folder: change_manifest(folder, parts=without_senses), "a head with outputs {'probs_fused': (8,)}"),
         ],
     )
     def test_damaged_bundle_is_refused(self, tmp_path: Path, damage: Any, tells: str) -> None:
@@ -344,6 +345,10 @@ def change_manifest(folder: Path, **changes: Callable[[Any], Any]) -> None:
 
 def without_audio(parts: dict[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in parts.items() if name != "audio"}
+
+
+def without_senses(parts: dict[str, Any]) -> dict[str, Any]:
+    return {**parts, "head": replace(parts["head"], outputs={"probs_fused": (8,)})}
 
 
 def flip_byte(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from bundle.errors import ArtefactError
 from bundle.features import PROBS
@@ -16,6 +17,7 @@ from export.clip_inputs import clip_inputs
 from export.compare import Proof, compare_bundle, noise_inputs
 from export.engine_from_onnx import BuildOptions, build_engine
 from export.main import main
+from networks.mrpn import Mrpn, MrpnConfig
 from perception.gpu import compute_capability
 from perception.parity import SILENT_DB, differences, sqnr_db
 from perception.tensorrt import TensorRtEngine
@@ -105,6 +107,19 @@ def test_a_bundle_of_other_weights_fails(bundle, checkpoint_path, tmp_path, caps
     failed = [line for line in capsys.readouterr().err.splitlines() if line.endswith("too far")]
     assert len(failed) == 1
     assert failed[0].startswith("visual   onnx -> simplified")
+
+
+def test_a_checkpoint_of_another_size_is_refused(bundle, saved, tmp_path, capsys):
+    config = saved["network"] | {"visual_width": 4}
+    model = Mrpn(MrpnConfig(**config)).state_dict()
+    torch.save(saved | {"network": config, "model": model}, tmp_path / "mrpn.pt")
+    assert main(["compare", "--bundle", str(bundle), "--checkpoint", str(tmp_path / "mrpn.pt")]) == 1
+    assert "was exported from" in capsys.readouterr().err
+
+
+def test_fewer_inputs_than_are_compared_are_refused(bundle, capsys):
+    assert main(["compare", "--bundle", str(bundle), "--engines", "--max-batch", "4"]) == 2
+    assert "--max-batch is 4; expected 8 or more" in capsys.readouterr().err
 
 
 def test_inputs_are_the_same_every_time(bundle):

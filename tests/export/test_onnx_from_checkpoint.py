@@ -185,6 +185,8 @@ def test_a_network_of_another_size_than_its_specs_is_refused(checkpoint, sizes):
 
 def test_what_no_runtime_can_feed_is_no_bundle(checkpoint):
     check_deployable(checkpoint)
+    with pytest.raises(ArtefactError, match=r"has outputs \['probs_fused'\]; edge-run needs .* Train n1 or n2"):
+        check_deployable(replace(checkpoint, network=Mrpn(replace(TINY, fusion="n0"))))
     for change, reason in (
         ({"specs": None}, "need the whole clip"),
         ({"network": Mrpn(replace(TINY, modalities=("audio",), fusion="n0"))}, r"with parts \['audio', 'head'\]"),

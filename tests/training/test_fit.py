@@ -1,6 +1,7 @@
 """The training loop: what an interruption costs is the epoch that it broke, and nothing else."""
 
 import csv
+import resource
 import sys
 import threading
 from dataclasses import replace
@@ -12,7 +13,7 @@ from torch import nn
 
 import training.fit
 from bundle.errors import ArgumentError, ArtefactError
-from training.fit import FitConfig, claim_folder, fit
+from training.fit import FitConfig, claim_folder, fit, save_whole
 
 CONFIG = FitConfig(epochs=4, lr=0.02, weight_decay=1e-2)
 STEPS = 3
@@ -105,6 +106,20 @@ def test_a_run_interrupted_while_saving_resumes_from_the_epoch_before(tmp_path, 
     resumed = Run(tmp_path)
     resumed.fit()
     assert resumed.epochs == [2, 3]
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_the_checkpoint_before(tmp_path):
+    path = tmp_path / "kept.pt"
+    save_whole({"epoch": 1}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"kept\.pt cannot be written \(.*\)\. Is the disk full\?"):
+            save_whole({"epoch": 2, "model": torch.zeros(9_999)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [*tmp_path.iterdir()] == [path]
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):

@@ -158,6 +158,15 @@ def test_a_baseline_matches_clips_by_name_not_by_place(tmp_path):
     np.testing.assert_allclose(mean.probs, expected, rtol=1e-6)
 
 
+def test_a_baseline_says_of_both_how_they_were_measured(tmp_path):
+    (visual,) = pool_runs([written(tmp_path / "visual", [fold(number, keep="last") for number in range(2)])])
+    (audio,) = pool_runs(
+        [written(tmp_path / "audio", [fold(number, keep="best", variant="audio") for number in range(2)])]
+    )
+    measured_on = {each.measured_on for each in baselines(visual, audio)}
+    assert measured_on == {"validation, last epoch or validation, best epoch"}
+
+
 def test_rows_of_one_clip_with_several_faces_are_matched_in_order(tmp_path):
     twice = replace(fold(0, side="test"), clips=np.array([f"clip-{row // 2}" for row in range(2 * CLIPS)]))
     (scores,) = pool_runs([written(tmp_path, [twice])])
