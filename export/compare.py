@@ -85,11 +85,17 @@ def compare_bundle(
             {name: (dict(part.inputs), dict(part.outputs)) for name, part in parts.items()}
             for parts in (checkpoint.network.parts(), manifest.parts)
         )
-        if found != expected:
+        if [*found] != [*expected]:
             raise ArtefactError(
-                f"{checkpoint_path} is of {checkpoint.system} with parts {found}; expected the one that {folder}, with "
-                f"parts {expected}, was exported from."
+                f"{checkpoint_path} is of {checkpoint.system} with parts {[*found]}; expected the one that {folder}, "
+                f"with parts {[*expected]}, was exported from."
             )
+        for name in found:
+            if found[name] != expected[name]:
+                raise ArtefactError(
+                    f"{checkpoint_path} has a part {name} of inputs and outputs {found[name]}; expected "
+                    f"{expected[name]} of the one that {folder} was exported from."
+                )
     for name, part in manifest.parts.items():
         given = inputs[name]
         simplified = OnnxRuntimeEngine(folder / part.files["float32"]).run(given)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 from numba import njit
@@ -34,12 +33,14 @@ class _Cache(FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # unpickling and LLVM raise whatever damaged bytes provoke
-            with suppress(OSError):
+            try:
                 self.flush()
+            except OSError:  # not ours to write
+                self.disable()
             return None  # then it is compiled
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError, EOFError, UnpicklingError):  # no space left; a damaged index, not ours to write
+        with suppress(OSError):  # no space left
             super().save_overload(sig, data)
 
 

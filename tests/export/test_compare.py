@@ -114,7 +114,7 @@ def test_a_checkpoint_of_another_size_is_refused(bundle, saved, tmp_path, capsys
     model = Mrpn(MrpnConfig(**config)).state_dict()
     torch.save(saved | {"network": config, "model": model}, tmp_path / "mrpn.pt")
     assert main(["compare", "--bundle", str(bundle), "--checkpoint", str(tmp_path / "mrpn.pt")]) == 1
-    assert "was exported from" in capsys.readouterr().err
+    assert "has a part visual of inputs and outputs" in capsys.readouterr().err
 
 
 def test_fewer_inputs_than_are_compared_are_refused(bundle, capsys):

@@ -10,6 +10,8 @@ from typing import Any
 import numba
 import pytest
 
+from kernels.jit import _SyncedFile
+
 SOURCE = """
 from kernels.jit import cached_njit
 
@@ -69,6 +71,18 @@ def test_code_that_was_zeroed_is_compiled_anew(path: Path) -> None:
     begin = content.index(b"BC\xc0\xde")  # LLVM's bitcode
     kept(path, "nbc").write_bytes(content[:begin] + bytes(400) + content[begin + 400 :])
     assert [compilations(path) for _ in range(2)] == [1, 0]
+
+
+def test_a_damaged_cache_that_may_not_be_written_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compilations(path)
+    kept(path, "nbi").write_bytes(b"\0")
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(_SyncedFile, "_open_for_write", refused)
+    assert [compilations(path) for _ in range(2)] == [1, 1]
+    assert kept(path, "nbi").read_bytes() == b"\0"
 
 
 def test_files_are_on_the_disk_before_they_take_their_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
