@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from bundle.engine_cache import write_atomically
 from bundle.errors import ArtefactError
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
 from bundle.labels import STATE_OF_EMOTION
@@ -71,7 +72,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     line = _hash_line(hashlib.sha256(text.encode()).hexdigest())
     with TemporaryDirectory(prefix=".manifest-", dir=folder) as staging:
         for name, content in ((MANIFEST, text), (MANIFEST_HASH, line)):
-            (Path(staging) / name).write_bytes(content.encode())
+            write_atomically(Path(staging) / name, content.encode())  # synced
         for name in (MANIFEST, MANIFEST_HASH):
             (Path(staging) / name).replace(folder / name)
 

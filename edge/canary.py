@@ -7,7 +7,7 @@ from bundle.errors import EngineError
 from bundle.features import WindowSpec
 from bundle.manifest import Part
 from edge.clock import now_ns
-from perception.engine import Engine, Tensors
+from perception.engine import Engine, Tensors, check_finite
 from perception.parity import random_inputs, sqnr_db
 
 GOLDEN = 4
@@ -97,5 +97,4 @@ def _check_form(outputs: Tensors, part: Part) -> None:
         found = outputs[name].shape if name in outputs else "absent"
         if found != (1, *shape):
             raise EngineError(f"{name} is {found}; expected {(1, *shape)}")
-        if not np.isfinite(outputs[name]).all():
-            raise EngineError(f"{name} is not finite")
+    check_finite(outputs)

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bundle.errors import EngineError
+
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -17,3 +19,10 @@ class Engine(Protocol):
     def run(self, inputs: Tensors) -> Tensors:
         """Outputs by tensor name, float32, batch first; the caller owns them."""
         ...
+
+
+def check_finite(outputs: Tensors) -> None:
+    """EngineError where one is not: float16 that overflowed, or a GPU that fails."""
+    for name, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise EngineError(f"{name} is not finite")

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from bundle.errors import EngineError
-from perception.engine import Engine, Tensors
+from perception.engine import Engine, Tensors, check_finite
 
 
 class ResilientEngine:
@@ -32,7 +30,7 @@ class ResilientEngine:
         while True:
             try:
                 outputs = self.engine.run(inputs)
-                _check_finite(outputs)
+                check_finite(outputs)
             except Exception as error:  # engines share no base class of errors
                 self._fail(error)
             else:
@@ -58,10 +56,3 @@ class ResilientEngine:
         raise EngineError(
             f"{self.part} on {self.name} failed: {error}. It is tried again with the next input."
         ) from error
-
-
-def _check_finite(outputs: Tensors) -> None:
-    """EngineError where one is not: float16 that overflowed, or a GPU that fails."""
-    for name, value in outputs.items():
-        if not np.isfinite(value).all():
-            raise EngineError(f"{name} is not finite")

@@ -4,13 +4,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bundle.errors import ArgumentError, EdgeEmotionError, InputError
 
-MOST_THREADS = 1024
+MOST_SEED, MOST_THREADS = (1 << 32) - 1, 1024
 CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
 
 
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="folder for checkpoints, metrics and caches")
     parser.add_argument("--cache", type=Path, help="folder for what is made of the corpus (default: --output)")
     parser.add_argument("--protocol", help="how subjects are split (default: the corpus's first)")
-    parser.add_argument("--fold", type=_natural, default=0, help="of the protocol (default: %(default)s)")
+    parser.add_argument("--fold", type=_whole(0), default=0, help="of the protocol (default: %(default)s)")
     parser.add_argument(
         "--weights", action="append", default=[], type=_part_and_path, metavar="PART=FILE",
         help="published weights for a part to start from; may be repeated",
@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         "--on-error", choices=("refuse", "skip"), default="refuse",
         help="what to do about files that cannot be read (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--batch-size", type=_positive, help="clips (default: the recipe's)")
-    parser.add_argument("--epochs", type=_positive, help="at most (default: the recipe's)")
+    parser.add_argument("--batch-size", type=_whole(1), help="clips (default: the recipe's)")
+    parser.add_argument("--epochs", type=_whole(1), help="at most (default: the recipe's)")
     parser.add_argument(
         "--keep", choices=("best", "last"), default="best",
         help="which epoch: the best on the validation subjects, or the last of all. Where a protocol has no test "
@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=("float32", "bfloat16"), default="float32",
         help="of training; bfloat16 is faster on a GPU and on a CPU with AMX or AVX-512 BF16 (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=_seed, default=0, help="of all randomness (default: %(default)s)")
-    parser.add_argument("--threads", type=_threads, help="of the processor (default: all)")
+    parser.add_argument("--seed", type=_whole(0, MOST_SEED), default=0, help="of all randomness (default: %(default)s)")
+    parser.add_argument("--threads", type=_whole(1, MOST_THREADS), help="of the processor (default: all)")
     parser.add_argument(
         "--device",
         default="cpu",
@@ -110,41 +110,26 @@ def _sweep_parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "--folds", type=_folds, metavar="all|N,N...", help="which; {fold} in other options becomes the number"
     )
-    sweep.add_argument("--jobs", type=_positive, help="folds at a time (default: as many as processors)")
+    sweep.add_argument("--jobs", type=_whole(1), help="folds at a time (default: as many as processors)")
     sweep.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs them: tcp://HOST:PORT")
     return parser
 
 
 def _folds(text: str) -> list[int]:
     """Numbers between commas; none for all."""
-    return [] if text == "all" else sorted({_natural(number) for number in text.split(",")})
+    return [] if text == "all" else sorted({_whole(0)(number) for number in text.split(",")})
 
 
-def _natural(text: str) -> int:
-    """A whole number, not below 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """What reads a whole number within these bounds."""
+    bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
 
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
+        return int(text)
 
-def _positive(text: str) -> int:
-    """A whole number, not below 1."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    """A whole number of 32 bits."""
-    if not text.isdecimal() or int(text) >= 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {(1 << 32) - 1}")
-    return int(text)
-
-
-def _threads(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_THREADS}")
-    return int(text)
+    return number
 
 
 def _part_and_path(text: str) -> tuple[str, Path]:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import os
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,7 +278,7 @@ def test_a_manifest_that_cannot_be_written_leaves_the_one_before(folder, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             write_manifest(folder, replace(read_manifest(folder), name="another"))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
