@@ -1,5 +1,7 @@
 """Processes that train one network together, as torchrun starts them. Alone, a process is the first of one."""
 
+import gc
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,9 @@ def joined(device: str) -> Iterator[str]:
     if not distributed.is_torchelastic_launched():
         yield device
         return
+    # A thread of the group that outlives it can abort Python at its exit. Its last keepers: the default arguments of
+    # this module, where DistributedDataParallel imports it first, and reference cycles.
+    importlib.import_module("torch.distributed.nn")
     if device.startswith("cuda"):
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
@@ -34,6 +39,7 @@ def joined(device: str) -> Iterator[str]:
         yield device
     finally:
         distributed.destroy_process_group()
+        gc.collect()
 
 
 def made_by_first(make: Callable[[], Made]) -> Made:

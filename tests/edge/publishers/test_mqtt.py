@@ -171,7 +171,7 @@ def test_late_subscriber_gets_state_and_status_but_no_old_update(
 ) -> None:
     for message in drive(30):
         publisher.publish(message)
-    wait_until(lambda: listener.states() == ["unknown", "joyful"])
+    wait_until(lambda: listener.states() == ["unknown", "joyful"] and len(listener.got["update"]) == 30)
     late = Listener(broker.port)
     wait_until(lambda: late.states() == ["joyful"] and late.payloads("status") == ["online"])
     assert all(message.retain for message in late.got["state"] + late.got["status"])
