@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from bundle.errors import ArgumentError, ArtefactError
@@ -21,6 +22,7 @@ from training.ranks import made_by_first, mean_over_ranks, rank, ranks, synchron
 
 PLATEAU_EPOCHS = 10
 MOMENTUM = 0.9  # of SGD
+AVERAGE_DECAY = 0.998  # per step: the mean is of some 500
 
 Batch = TypeVar("Batch")
 Keep = Literal["best", "last"]
@@ -40,6 +42,8 @@ class FitConfig:
         say, so that figures on them are honest.
     precision : "bfloat16": of matrix products in training (autocast), which is faster on a GPU and on a
         CPU with AMX or AVX-512 BF16.
+    average : judge and keep the exponential moving average of the weights, and of what normalisation counts, over the
+        steps, instead of what the last step left.
 
     Raises
     ------
@@ -54,6 +58,7 @@ class FitConfig:
     patience: int | None = None
     keep: Keep = "best"
     precision: Precision = "float32"
+    average: bool = False
 
     def __post_init__(self) -> None:
         known = {"optimizer": _OPTIMIZERS, "schedule": _SCHEDULES, "keep": get_args(Keep)}
@@ -120,12 +125,15 @@ def fit(
     schedule = _SCHEDULES[config.schedule](optimizer, config.lr, config.epochs * steps)
     path = folder / f"{name}.pt"
     device = next(model.parameters()).device
+    average = _average(model) if config.average else None
     first, history, best = 0, [], {}
     if path.exists():
         saved = read_checkpoint(path, config, seed, steps)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
+        if average is not None:
+            average.load_state_dict(saved["average"])
         first, history, best = saved["epoch"] + 1, saved["history"], saved["best"]
     objective = synchronised(model, loss_of)
     metrics = Metrics(folder, name, tensorboard and rank() == 0)
@@ -143,26 +151,54 @@ def fit(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                if average is not None:
+                    average.update_parameters(model)
                 if config.schedule == "one-cycle":
                     schedule.step()
                 total += loss.item()
                 progress.update()
             model.eval()
             mean_loss = mean_over_ranks(total / steps, device)
-            with torch.inference_mode():
-                figures = {"epoch": epoch, "loss": mean_loss, **made_by_first(validate)}
+            with _holding(model, average):
+                with torch.inference_mode():
+                    figures = {"epoch": epoch, "loss": mean_loss, **made_by_first(validate)}
+                if not best or config.keep == "last" or figures["uar"] >= best["figures"]["uar"]:
+                    best = {"figures": figures, "model": _copy_of(model)}
             if config.schedule == "plateau":
                 schedule.step(figures["validation_loss"])
             history.append(figures)
             progress.set_postfix({key: f"{value:.3f}" for key, value in figures.items() if key != "epoch"})
-            if not best or config.keep == "last" or figures["uar"] >= best["figures"]["uar"]:
-                best = {"figures": figures, "model": {k: v.clone() for k, v in model.state_dict().items()}}
             if rank() == 0:
-                _save(path, model, optimizer, schedule, epoch, history, best, _settings(config, seed, steps))
+                content = {
+                    "config": _settings(config, seed, steps), "epoch": epoch, "model": model.state_dict(),
+                    "average": average and average.state_dict(), "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(), "history": history, "best": best,
+                }  # fmt: skip
+                save_whole(content, path)  # an interrupted run leaves the epoch before
                 metrics.write(history)
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]
+
+
+def _average(model: nn.Module) -> AveragedModel:
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
+
+
+@contextmanager
+def _holding(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
+    """The average in place of the model's own weights, where there is one, and these again."""
+    if average is None:
+        yield
+        return
+    own = _copy_of(model)
+    model.load_state_dict(average.module.state_dict())
+    yield
+    model.load_state_dict(own)
+
+
+def _copy_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def read_checkpoint(path: Path, config: FitConfig, seed: int, steps: int) -> dict[str, Any]:
@@ -235,17 +271,3 @@ def save_whole(content: Mapping[str, Any], path: Path) -> None:
         except RuntimeError as error:  # PyTorch's, whatever the reason
             reason = str(error).split("\n")[0]
             raise OSError(f"{path} cannot be written ({reason}). Is the disk full?") from error
-
-
-def _save(path: Path, model, optimizer, schedule, epoch: int, history, best, settings: Mapping[str, float]) -> None:
-    """An interrupted run leaves the epoch before."""
-    content = {
-        "config": settings,
-        "epoch": epoch,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "history": history,
-        "best": best,
-    }
-    save_whole(content, path)

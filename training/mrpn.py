@@ -121,6 +121,7 @@ class MrpnTraining:
                 "seed": recipe.seed,
                 "face_pool_fraction": FER_POOL_FRACTION,
                 "draws": DRAWS,
+                "disturbances": recipe.disturbances,
             }
             | fits,
         }

@@ -72,6 +72,8 @@ class MrpnRecipe:
     """What to train, and on whom; the defaults make the default bundle's network.
 
     visual, clips, audio, fused : of the four stages; of each the last epoch is kept, so no validation subject chooses.
+    disturbances : train with what a car does to pictures and sound. Channels that say nothing the fused stage has
+        anyway.
     """
 
     split: DeploymentSplit | Split = field(default_factory=lambda: deployment_split(0))
@@ -81,6 +83,7 @@ class MrpnRecipe:
     clips: FitConfig = FitConfig(epochs=80, lr=3e-3, weight_decay=1e-1, keep="last")  # noqa: RUF009
     audio: FitConfig = FitConfig(epochs=15, lr=1e-3, weight_decay=1e-1, keep="last")  # noqa: RUF009
     fused: FitConfig = FitConfig(epochs=12, lr=1e-3, weight_decay=5e-2, keep="last")  # noqa: RUF009
+    disturbances: bool = True
     specs: Specs = field(default_factory=lambda: (AudioSpec(), VideoSpec(), WindowSpec()))
 
     @property
@@ -126,7 +129,7 @@ class MrpnStages:
             rng, generator = np.random.default_rng((recipe.seed, 2, epoch)), self._generator(epoch)
             order = torch.randperm(len(crops), generator=generator)[: steps * FACES_PER_BATCH]
             for chosen in order.split(FACES_PER_BATCH):
-                disturbed = torch.from_numpy(disturb_faces(crops[chosen], rng))
+                disturbed = torch.from_numpy(self._disturbed(crops[chosen], rng))
                 batch = {"faces": jitter_faces(disturbed, video, FaceJitter(), generator)}
                 yield mixup(batch, labels[chosen], len(FER2013_LABELS), rng)
 
@@ -172,7 +175,7 @@ class MrpnStages:
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, 3, epoch)), self._generator(epoch)
             for chosen in _shuffled(train, rng, steps):
-                segments = np.stack([_whole(_changed(clip.wave, rng), audio, rng.random()) for clip in chosen])
+                segments = np.stack([_whole(self._changed(clip.wave, rng), audio, rng.random()) for clip in chosen])
                 batch = {"segments": torch.from_numpy(segments)[:, None]}
                 mask_spectrograms(batch["segments"], generator)
                 yield mixup(batch, _labels(chosen), len(RAVDESS_LABELS), rng)
@@ -205,7 +208,7 @@ class MrpnStages:
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, epoch)), self._generator(epoch)
             for chosen in _shuffled(train, rng, steps):
-                batch = _audio_batch([audio_slots(_changed(clip.wave, rng), audio, window) for clip in chosen])
+                batch = _audio_batch([audio_slots(self._changed(clip.wave, rng), audio, window) for clip in chosen])
                 mask_spectrograms(batch["segments"], generator)
                 batch["audio_mask"] *= random_gaps(batch["audio_mask"].shape, generator)
                 yield mixup(batch, _labels(chosen), len(RAVDESS_LABELS), rng)
@@ -243,9 +246,9 @@ class MrpnStages:
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             rng, generator = np.random.default_rng((recipe.seed, 1, epoch)), self._generator(epoch)
-            disturbed = pool.through(lambda crop: spoil_face(disturb_faces(crop[None], rng), rng)[0])
+            disturbed = pool.through(lambda crop: spoil_face(self._disturbed(crop[None], rng), rng)[0])
             for chosen in _shuffled(train, rng, steps):
-                heard = [replace(clip, wave=spoil_speech(_changed(clip.wave, rng), rng)) for clip in chosen]
+                heard = [replace(clip, wave=spoil_speech(self._changed(clip.wave, rng), rng)) for clip in chosen]
                 batch = _tensors([composite_window(clip, disturbed, recipe.specs, rng, distinct) for clip in heard])
                 mask_spectrograms(batch["segments"], generator)
                 for mask in ("audio_mask", "visual_mask"):
@@ -326,6 +329,13 @@ class MrpnStages:
         """Those of the visual stage."""
         return _part(self.faces("Training"), ~self._in_pool)
 
+    def _changed(self, wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+        changed = change_speech(wave, rng)
+        return disturb_speech(changed, rng) if self.recipe.disturbances else changed
+
+    def _disturbed(self, crops: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        return disturb_faces(crops, rng) if self.recipe.disturbances else crops
+
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
 
@@ -390,10 +400,6 @@ def _steps(examples: int, batch_size: int) -> int:
             f"{examples} examples to train on; expected a batch of {batch_size} or more. Fetch the corpus."
         )
     return examples // batch_size
-
-
-def _changed(wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    return disturb_speech(change_speech(wave, rng), rng)
 
 
 def _figures(probs: Probs, labels: Ints) -> dict[str, float]:

@@ -90,11 +90,13 @@ def train(request: Request) -> Mapping[str, Any]:
 
 
 SLIM_OPTIONS: Mapping[str, type] = {
-    "modalities": str, "visual_width": int, "audio_width": int, **{f"{stage}_epochs": int for stage in STAGES}
+    "modalities": str, "visual_width": int, "audio_width": int, **{f"{stage}_epochs": int for stage in STAGES},
+    "average": bool, "disturbances": bool,
 }  # fmt: skip
 """Of the slim MRPN's recipe: fields of its network, and epochs of its stages.
 
-modalities : "visual" or "audio" trains the stages of one alone.
+modalities : "visual" or "audio" trains the stages of one alone. average : of `FitConfig`, in all stages.
+disturbances : of `MrpnRecipe`.
 """
 
 
@@ -112,18 +114,20 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
             f"{', '.join(SLIM_OPTIONS)}, or another --variant."
         )
     changes: dict[str, Any] = dict(request.options)
+    average, disturbances = changes.pop("average", False), changes.pop("disturbances", True)
     epochs = {stage: changes.pop(f"{stage}_epochs") for stage in STAGES if f"{stage}_epochs" in changes}
     if "modalities" in changes:
         if request.weights:
             raise ArgumentError("modalities leaves no use for --weights; expected one of the two.")
         changes["modalities"] = tuple(changes["modalities"].split(","))
-    recipe = MrpnRecipe(split, request.seed, replace(config, **changes))
+    recipe = MrpnRecipe(split, request.seed, replace(config, **changes), disturbances=disturbances)
     idle = [f"{stage}_epochs" for stage in epochs if stage not in stages_of(recipe.network.modalities)]
     if idle:
         raise ArgumentError(
             f"modalities leaves no use for {', '.join(idle)}; expected epochs of stages that are trained."
         )
-    return replace(recipe, **{stage: replace(getattr(recipe, stage), epochs=count) for stage, count in epochs.items()})
+    fits = {stage: replace(getattr(recipe, stage), average=average) for stage in STAGES}
+    return replace(recipe, **fits | {stage: replace(fits[stage], epochs=count) for stage, count in epochs.items()})
 
 
 def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:

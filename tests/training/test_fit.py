@@ -13,7 +13,7 @@ from torch import nn
 
 import training.fit
 from bundle.errors import ArgumentError, ArtefactError
-from training.fit import FitConfig, claim_folder, fit, save_whole
+from training.fit import AVERAGE_DECAY, FitConfig, claim_folder, fit, save_whole
 
 CONFIG = FitConfig(epochs=4, lr=0.02, weight_decay=1e-2)
 STEPS = 3
@@ -72,18 +72,20 @@ def assert_same(state, other):
         assert torch.equal(state[name], other[name]), name
 
 
+@pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("interrupt_at", [(0, 1), (1, 0), (2, 2), (2, "validate"), (3, "validate")])
-def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, interrupt_at):
+def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, interrupt_at, average):
+    config = replace(CONFIG, average=average)
     folders = tmp_path / "whole", tmp_path / "broken"
     for folder in folders:
         folder.mkdir()
     whole = Run(folders[0])
-    expected = whole.fit()
+    expected = whole.fit(config)
     with pytest.raises(Interrupted):
-        Run(folders[1], interrupt_at=interrupt_at).fit()
+        Run(folders[1], interrupt_at=interrupt_at).fit(config)
     torch.rand(17)  # another process starts with other random numbers
     resumed = Run(folders[1])
-    assert resumed.fit() == expected
+    assert resumed.fit(config) == expected
     assert resumed.epochs == list(range(interrupt_at[0], CONFIG.epochs))
     assert_same(resumed.state(), whole.state())
     assert (folders[0] / "small.csv").read_text() == (folders[1] / "small.csv").read_text()
@@ -188,6 +190,27 @@ def test_bfloat16_is_for_training_alone(tmp_path):
     assert run.fit(config)["accuracy"] > 0.85
     assert products == [*[torch.bfloat16] * STEPS, torch.float32] * 20
     assert all(value.dtype == torch.float32 for value in run.state().values() if value.is_floating_point())
+
+
+def test_the_moving_average_is_judged_and_kept_and_not_trained_on(tmp_path):
+    folders = tmp_path / "plain", tmp_path / "averaged"
+    for folder in folders:
+        folder.mkdir()
+    plain, averaged = Run(folders[0]), Run(folders[1])
+    steps, loss_of = [], plain.loss_of
+    plain.loss_of = lambda batch: (steps.append(plain.state()), loss_of(batch))[1]  # before each step
+    config = replace(CONFIG, keep="last")
+    plain.fit(config)
+    averaged.fit(replace(config, average=True))
+    mean, *later = [*steps[1:], plain.snapshots[-1]]
+    for state in later:
+        mean = {name: AVERAGE_DECAY * mean[name] + (1 - AVERAGE_DECAY) * value for name, value in state.items()}
+    assert_same(averaged.state(), averaged.snapshots[-1])
+    for name in ("0.weight", "1.running_mean", "1.running_var", "4.bias"):
+        torch.testing.assert_close(averaged.state()[name], mean[name])
+    assert not torch.equal(averaged.state()["0.weight"], plain.state()["0.weight"])
+    saved = [torch.load(folder / "small.pt", weights_only=True) for folder in folders]
+    assert_same(saved[0]["model"], saved[1]["model"])
 
 
 def test_what_is_validated_is_in_evaluation_mode_and_what_is_trained_is_not(tmp_path):

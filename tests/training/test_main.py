@@ -115,12 +115,14 @@ def test_the_slim_recipe_takes_fold_protocol_and_sizes(data, tmp_path, monkeypat
 
     monkeypatch.setattr(training.systems, "MrpnTraining", Noted)
     command = ["--data", str(data), "--output", str(tmp_path), "--protocol", "luna-jimenez-ravdess", "--fold", "2"]
-    options = ["modalities=audio", "audio_width=24", "clips_epochs=3"]
+    options = ["modalities=audio", "audio_width=24", "clips_epochs=3", "average=true", "disturbances=false"]
     assert main([*command, *(part for option in options for part in ("--set", option)), "--seed", "7"]) == 0
     (recipe,) = recipes
     assert (recipe.split.validation, recipe.split.test, recipe.seed) == ((10, 11, 12, 19, 20), (), 7)
     assert (recipe.network.modalities, recipe.network.audio_width) == (("audio",), 24)
-    assert (recipe.clips, recipe.audio) == (replace(MrpnRecipe.clips, epochs=3), MrpnRecipe.audio)
+    assert recipe.clips == replace(MrpnRecipe.clips, epochs=3, average=True)
+    assert recipe.audio == replace(MrpnRecipe.audio, average=True)
+    assert not recipe.disturbances
 
 
 def test_the_slim_network_is_trained_on_films_and_becomes_a_bundle(data, tmp_path, monkeypatch, capsys):

@@ -261,6 +261,18 @@ def test_faces_alone_are_told_also_from_their_mirror_images_and_calibrated(data,
     assert all(temperature > 0 for temperature in found.temperatures.values())
 
 
+@pytest.mark.parametrize("disturbances", [True, False])
+@pytest.mark.parametrize(("modality", "disturb"), [("visual", "disturb_faces"), ("audio", "disturb_speech")])
+def test_disturbances_are_left_out_on_request(data, trained, tmp_path, monkeypatch, modality, disturb, disturbances):
+    share_faces(trained[0], tmp_path)
+    drawn, original = [], getattr(training.mrpn_stages, disturb)
+    monkeypatch.setattr(training.mrpn_stages, disturb, lambda *of: (drawn.append(of), original(*of))[1])
+    network = replace(RECIPE.network, modalities=(modality,))
+    MrpnTraining(replace(RECIPE, network=network, disturbances=disturbances), data, tmp_path).run()
+    assert bool(drawn) == disturbances
+    assert read_predictions(tmp_path / FILE).settings["training"]["disturbances"] is disturbances
+
+
 def test_corpus_smaller_than_a_batch_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(training.mrpn_stages, "CLIPS_PER_BATCH", 32)
     network = replace(RECIPE.network, modalities=("audio",))
