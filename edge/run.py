@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status is 0 for success, 1 for a failure that a message explains, 2 for wrong usage."""
     if sys.stderr is None:  # closed, as by 2>&-: what is said there must not go between the lines
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    options = parse_options(arguments)
     try:
+        options = parse_options(arguments)
         if options.list_devices:
             _print_devices()
         else:

@@ -274,9 +274,10 @@ class TestBadInput:
         assert_clear_error(edge_run("--clip", sound_clip, "--output", sound_clip), status=1, tells="the clip itself")
         assert sound_clip.stat().st_size == size
 
-    def test_full_disk_is_told(self) -> None:
+    @pytest.mark.parametrize("options", [["--clip", str(DEMO)], ["--print-config"]])
+    def test_full_disk_is_told(self, options: list[str]) -> None:
         with open("/dev/full", "w") as full:
-            command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO)]
+            command = [sys.executable, "-m", "edge.run", *options]
             result = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         assert_clear_error(result, status=1, tells="No space left")
 
