@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.interleave import Comparison, Conditions, compare
-from benchmarks.untrained import UntrainedPart, untrained, untrained_parts, with_int8
+from benchmarks.untrained import UntrainedPart, untrained, untrained_parts, with_int8, with_int8_head
 from benchmarks.updates import Updates, Variant
 from bundle.errors import ArgumentError
 from bundle.features import WindowSpec
@@ -98,13 +98,12 @@ def _against_first(
 
 
 def _bench_system(label: str, threads: Sequence[int], rounds: int) -> Iterator[Comparison]:
-    """One run of each part, in INT8 but for the head, against ONNX Runtime in float32 and PyTorch."""
+    """One run of each part, in INT8 but for small heads, against ONNX Runtime in float32 and PyTorch."""
     print(f"{label}: exporting the untrained network", file=sys.stderr)
     with TemporaryDirectory() as folder:
         for name, part in untrained_parts(untrained(*SYSTEMS[label]).parts(), Path(folder)).items():
             inputs = random_inputs(part.part.inputs, 1)
-            if name != "head":
-                part = with_int8(part, inputs)
+            part = with_int8_head(part) if name == "head" else with_int8(part, inputs)
             for count in threads:
                 yield from _compare_part(f"{label} {name}", part, inputs, Conditions(count), rounds)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME
 from calibration.conv3d import frames_from_volumes, has_volumes
-from calibration.qdq import quantizable_layers, write_quantized
+from calibration.qdq import is_large_head, quantizable_layers, write_quantized, write_quantized_head
 from calibration.ranges import activation_ranges
 from export.onnx_from_checkpoint import part_module, write_onnx
 from export.simplify_onnx import simplify_onnx
@@ -68,11 +68,21 @@ def untrained_parts(parts: Mapping[str, NetworkPart], folder: Path) -> dict[str,
 
 
 def with_int8(exported: UntrainedPart, batch: Tensors) -> UntrainedPart:
-    """The part with an INT8 file beside its float one, calibrated on one batch."""
+    """The encoder with an INT8 file beside its float one, calibrated on one batch."""
     path = exported.files[FLOAT32]
     int8 = path.with_suffix(".int8.onnx")
     ranges = activation_ranges(path, [dict(batch)])
     write_quantized(path, int8, ranges, INT8_ONNXRUNTIME, quantizable_layers(path, INT8_ONNXRUNTIME))
     if has_volumes(int8):
         frames_from_volumes(int8)
+    return replace(exported, files={**exported.files, INT8_ONNXRUNTIME: int8})
+
+
+def with_int8_head(exported: UntrainedPart) -> UntrainedPart:
+    """The head with an INT8 file beside its float one, where edge-calibrate would make one."""
+    path = exported.files[FLOAT32]
+    if not is_large_head(path):
+        return exported
+    int8 = path.with_suffix(".int8.onnx")
+    write_quantized_head(path, int8)
     return replace(exported, files={**exported.files, INT8_ONNXRUNTIME: int8})

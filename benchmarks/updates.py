@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.untrained import UntrainedPart, untrained, untrained_parts, with_int8
+from benchmarks.untrained import UntrainedPart, untrained, untrained_parts, with_int8, with_int8_head
 from bundle.features import (
     AUDIO_EMBEDDINGS,
     AUDIO_MASK,
@@ -62,12 +62,14 @@ class Variant:
         config = replace(VARIANTS[name], labels=len(RAVDESS_LABELS), image_slots=images, segment_slots=segments)
         parts = untrained("mrpn", config).parts()
         if encoders:
-            self.parts = {**encoders, **untrained_parts({"head": parts["head"]}, folder)}
+            head = untrained_parts({"head": parts["head"]}, folder)["head"]
+            self.parts = {**encoders, "head": with_int8_head(head)}
             return
         self.parts = untrained_parts(parts, folder)
         for part, chunks in self.remember()[0].items():
             tensor = next(iter(self.parts[part].part.inputs))
             self.parts[part] = with_int8(self.parts[part], {tensor: chunks})
+        self.parts["head"] = with_int8_head(self.parts["head"])
 
     @property
     def encoders(self) -> Mapping[str, UntrainedPart]:

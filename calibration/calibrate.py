@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bundle.errors import ArgumentError
-from bundle.manifest import FLOAT32, Manifest, Part
+from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, Manifest, Part
 from calibration.gate import Figure, WorstSubject, judge_drives, judge_windows, worst_subjects
-from calibration.qdq import write_quantized
+from calibration.qdq import is_large_head, write_quantized, write_quantized_head
 from calibration.replay import Driven, drive_subjects, join_drives, join_predictions
 from calibration.samples import Samples, check_bundle, fold_name, subjects_of
 from calibration.sensitivity import Floats, embeddings, layer_sqnr_db, sqnr_db, worst_first
@@ -23,6 +23,10 @@ MOST_IN_FLOAT = 0.5
 
 Layers = list[tuple[str, str]]
 """(part, layer)."""
+
+HEAD = "head"
+WHOLE_HEAD = HEAD, "matrix products"
+"""They go to INT8, and back, together, and are the first to go back: encoders save far more."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ def calibrate(folds: Sequence[Fold], precision: str, in_float: Said, seed: int) 
         for fold in folds
     ]
     order = worst_first(_mean(layer_sqnr))
+    if precision == INT8_ONNXRUNTIME and is_large_head(folds[0].source(HEAD)):
+        order.insert(0, WHOLE_HEAD)
     expected = [
         {part: embeddings(fold.source(part), fold.samples.batches(part)) for part in fold.ranges} for fold in folds
     ]
@@ -147,10 +153,12 @@ def calibrate(folds: Sequence[Fold], precision: str, in_float: Said, seed: int) 
 
 def parts_with(fold: Fold, precisions: Sequence[str]) -> dict[str, Part]:
     """The bundle's parts with their INT8 files."""
-    parts = dict(fold.manifest.parts)
-    for name in fold.ranges:
-        files = dict(parts[name].files) | {each: fold.target(name, each).name for each in precisions}
-        parts[name] = Part(files, parts[name].inputs, parts[name].outputs)
+    parts = {}
+    for name, part in fold.manifest.parts.items():
+        targets = {precision: fold.target(name, precision) for precision in precisions}
+        files = {key: file for key, file in part.files.items() if key not in targets}
+        files |= {precision: target.name for precision, target in targets.items() if target.exists()}
+        parts[name] = Part(files, part.inputs, part.outputs)
     return parts
 
 
@@ -169,10 +177,16 @@ def _write_parts(fold: Fold, precision: str, quantized: Layers, expected: Mappin
         target = fold.target(part, precision)
         write_quantized(fold.source(part), target, ranges, precision, [layer for of, layer in quantized if of == part])
         found[part] = sqnr_db(expected[part], embeddings(target, fold.samples.batches(part)))
+    head = fold.target(HEAD, precision)
+    if WHOLE_HEAD in quantized:
+        write_quantized_head(fold.source(HEAD), head)
+    else:
+        head.unlink(missing_ok=True)
     return found
 
 
 def _open_int8(fold: Fold, precision: str) -> Network:
     engines = dict(fold.held_out.network.engines)
-    engines |= {part: OnnxRuntimeEngine(fold.target(part, precision)) for part in fold.ranges}
+    targets = {part: fold.target(part, precision) for part in engines}
+    engines |= {part: OnnxRuntimeEngine(target) for part, target in targets.items() if target.exists()}
     return network_from_engines(fold.manifest, engines)

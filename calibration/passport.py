@@ -33,7 +33,7 @@ def passport(folds: Sequence[Fold], position: int, method: Method, outcomes: Seq
 
 
 def _by_part(outcome: Outcome) -> dict[str, list[str]]:
-    parts = outcome.part_sqnr_db[0]
+    parts = dict.fromkeys([*outcome.part_sqnr_db[0], *(part for part, _ in outcome.left_in_float)])
     return {part: [layer for of, layer in outcome.left_in_float if of == part] for part in parts}
 
 

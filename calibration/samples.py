@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 Batch = dict[str, Floats]
 
 INPUTS: Mapping[str, str] = {"visual": FACE, "audio": SPECTROGRAM}
-"""Input of each part that is calibrated. The head is small, and its LSTM gains nothing from INT8."""
+"""Input of each part that is calibrated; a head needs none."""
 
 FACES_PER_WINDOW, SEGMENTS_PER_WINDOW = 8, 4
 """Neighbouring slots look alike; a few of each window say as much as all."""

@@ -9,6 +9,7 @@ import pytest
 
 import calibration.calibrate
 import calibration.main
+import calibration.qdq
 from bundle.errors import ArgumentError, ArtefactError
 from bundle.features import PROBS
 from bundle.manifest import (
@@ -127,6 +128,30 @@ def test_layers_go_back_to_float_worst_first_until_the_gate_holds(
     assert passport["gate"][INT8_TENSORRT]["held"] == (needed != 999)
     assert sum(map(len, passport["left_in_float"][INT8_TENSORRT].values())) == tried
     assert ("FAILED" in capsys.readouterr().out) == (needed == 999)
+
+
+@pytest.mark.parametrize("needed", [0, 1])
+def test_a_large_head_goes_to_int8_and_is_the_first_to_go_back(
+    bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch, needed: int
+) -> None:
+    """The gate here holds at the given try; the bundle had a head in INT8 before."""
+    manifest = read_manifest(bundle)
+    head = manifest.parts["head"]
+    before = replace(head, files={**head.files, INT8_ONNXRUNTIME: head.files["float32"]})
+    write_manifest(bundle, replace(manifest, parts={**manifest.parts, "head": before}))
+    tries = iter(range(needed + 1))
+    monkeypatch.setattr(calibration.main, "PRECISIONS", (INT8_ONNXRUNTIME,))
+    monkeypatch.setattr(calibration.qdq, "LARGE_HEAD", 1)
+    monkeypatch.setattr(calibration.calibrate, "judge_windows", lambda *_: [figure(held=next(tries) == needed)])
+    monkeypatch.setattr(calibration.calibrate, "judge_drives", lambda *_: [figure(held=True, of="drives")])
+    assert main(["--bundle", str(bundle), "--data", str(data)]) == 0
+    manifest = read_manifest(bundle)
+    in_int8 = {name: part.files.get(INT8_ONNXRUNTIME) for name, part in manifest.parts.items()}
+    expected = None if needed else f"head.{INT8_ONNXRUNTIME}.onnx"
+    assert in_int8 == {name: f"{name}.{INT8_ONNXRUNTIME}.onnx" for name in ("visual", "audio")} | {"head": expected}
+    left = {"visual": [], "audio": []} | ({"head": ["matrix products"]} if needed else {})
+    assert manifest.calibration["left_in_float"] == {INT8_ONNXRUNTIME: left}
+    open_network(bundle, precision=INT8_ONNXRUNTIME)
 
 
 def test_a_stopped_calibration_leaves_the_bundle_as_it_was(

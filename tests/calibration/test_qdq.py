@@ -6,14 +6,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from bundle.features import FACE
 from bundle.manifest import DEFAULT_BUNDLE, INT8_ONNXRUNTIME, INT8_TENSORRT
-from calibration.qdq import KINDS, quantizable_layers, write_quantized
+from calibration.qdq import (
+    KINDS,
+    LARGE_HEAD,
+    is_large_head,
+    quantizable_layers,
+    write_quantized,
+    write_quantized_head,
+)
 from calibration.ranges import activation_ranges, limits
 from calibration.samples import INPUTS, Samples
 from calibration.sensitivity import embeddings, sqnr_db
+from perception.onnxrt import OnnxRuntimeEngine
 
 Quantize = Callable[[str, str], Path]
 
@@ -101,3 +109,42 @@ def test_no_layer_in_int8_is_the_network_in_float(tiny: Path, tmp_path: Path, pr
     batch = {FACE: np.random.default_rng(0).standard_normal((4, 1, 8, 8), np.float32)}
     write_quantized(tiny, tmp_path / "q.onnx", activation_ranges(tiny, [batch]), precision, [])
     np.testing.assert_array_equal(embeddings(tmp_path / "q.onnx", [batch]), embeddings(tiny, [batch]))
+
+
+def write_head(path: Path, size: int) -> Path:
+    """A matrix product as PyTorch's Linear is exported, and one of two activations."""
+    rng = np.random.default_rng(0)
+    tensors = [
+        numpy_helper.from_array((rng.standard_normal((size, size)) / np.sqrt(size)).astype(np.float32), "w"),
+        numpy_helper.from_array(rng.standard_normal(size).astype(np.float32), "b"),
+    ]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["a"], "linear", transB=1),
+        helper.make_node("Transpose", ["a"], ["t"], "transpose"),
+        helper.make_node("MatMul", ["a", "t"], ["y"], "activations"),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", size])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "batch"])]
+    graph = helper.make_graph(nodes, "head", inputs, outputs, tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_a_head_is_large_by_the_weights_of_its_matrix_products(tmp_path: Path) -> None:
+    assert LARGE_HEAD == 1000**2
+    assert is_large_head(write_head(tmp_path / "large.onnx", 1000))
+    assert not is_large_head(write_head(tmp_path / "small.onnx", 999))
+    assert not is_large_head(DEFAULT_BUNDLE / "head.onnx")
+
+
+def test_a_large_head_has_its_weights_in_int8_and_says_nearly_the_same(tmp_path: Path) -> None:
+    source, target = write_head(tmp_path / "head.onnx", 1000), tmp_path / "int8.onnx"
+    before = source.read_bytes()
+    write_quantized_head(source, target)
+    assert (source.read_bytes(), {*tmp_path.iterdir()}) == (before, {source, target})
+    assert target.stat().st_size < 0.27 * source.stat().st_size
+    operations = [node.op_type for node in onnx.load(target).graph.node]
+    assert (operations.count("MatMulInteger"), operations.count("MatMul")) == (1, 1)
+    inputs = {"x": np.random.default_rng(1).standard_normal((8, 1000), np.float32)}
+    expected, found = (OnnxRuntimeEngine(path).run(inputs)["y"] for path in (source, target))
+    assert sqnr_db(expected, found) > 30

@@ -7,6 +7,7 @@ really runs. The cache, the choice and the canary are the real ones.
 import hashlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,8 @@ import edge.engines
 from bundle.engine_cache import PRECISION_OF_FILE, EngineKey, store_engine
 from bundle.errors import ArtefactError
 from bundle.folders import engine_folder
-from bundle.manifest import DEFAULT_BUNDLE, read_manifest
+from bundle.manifest import DEFAULT_BUNDLE, read_manifest, write_manifest
+from calibration.qdq import write_quantized_head
 from edge.canary import golden_inputs
 from edge.engines import Engines
 from perception.engine import Tensors
@@ -248,6 +250,22 @@ def test_int8_that_is_not_finite_does_not_stand_in(tmp_path: Path, capsys: pytes
     engines.open("visual")
     assert engines.open_int8("visual") is None
     assert said(capsys) == ["visual cannot go to INT8 under load: embedding is not finite"]
+
+
+def test_openvino_has_the_head_in_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = judged_bundle(tmp_path / "bundle", held=True)
+    manifest = read_manifest(bundle)
+    head = manifest.parts["head"]
+    files = {**head.files, "int8-onnxruntime": "head.int8.onnx"}
+    write_quantized_head(DEFAULT_BUNDLE / "head.onnx", bundle / "head.int8.onnx")
+    write_manifest(bundle, replace(manifest, parts={**manifest.parts, "head": replace(head, files=files)}))
+    monkeypatch.setattr(edge.engines, "OpenVinoEngine", OnnxRuntimeEngine)
+    names = {}
+    for kind in ("openvino", "onnxruntime"):
+        engines = Engines(bundle, read_manifest(bundle), kind, "int8")
+        names[kind] = {part: engines.open(part).name for part in MANIFEST.parts}
+    assert names["onnxruntime"] == dict.fromkeys(MANIFEST.parts, "onnxruntime-cpu int8")
+    assert names["openvino"] == names["onnxruntime"] | {"head": "onnxruntime-cpu"}
 
 
 def test_what_is_asked_for_and_cannot_be_had_is_an_error(build: Callable[..., Path]) -> None:
