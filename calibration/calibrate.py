@@ -1,4 +1,4 @@
-"""Bundles to INT8 bundles that pass the gate: the layers that hurt go back to float, worst first, until it holds."""
+"""Bundles to INT8 bundles that pass the gate: until it does, a large head, then the worst layers go back to float."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

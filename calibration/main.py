@@ -100,7 +100,13 @@ def _calibrate(options: argparse.Namespace) -> list[Outcome]:
             for file in fold.staging.iterdir():
                 file.replace(fold.folder / file.name)
             write_manifest(fold.folder, calibrated)
+            for name in _files_of(fold.manifest) - _files_of(calibrated):  # INT8 that did not hold this time
+                (fold.folder / name).unlink(missing_ok=True)
     return outcomes
+
+
+def _files_of(manifest: Manifest) -> set[str]:
+    return {file for part in manifest.parts.values() for file in part.files.values()}
 
 
 def _open_fold(folder: Path, manifest: Manifest, staging: Path, options: argparse.Namespace) -> Fold:

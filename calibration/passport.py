@@ -14,7 +14,8 @@ def passport(folds: Sequence[Fold], position: int, method: Method, outcomes: Seq
     """The `calibration` entry of the manifest of one of `folds`, which were judged together.
 
     subjects, fold, samples, method : of the calibration. preprocessing_sha256 : of the features' definitions.
-    versions : of the libraries. ranges_sha256 : by part. sqnr_db, left_in_float : by precision and part. gate : by
+    versions : of the libraries. ranges_sha256 : by part. sqnr_db, left_in_float : by precision and part; what could be
+    in INT8 is in one of its lists, which is empty where all of it is. gate : by
     precision: whether it held, on whom, and all figures.
     """
     fold = folds[position]
@@ -27,14 +28,18 @@ def passport(folds: Sequence[Fold], position: int, method: Method, outcomes: Seq
         "versions": {name: version(name) for name in ("numpy", "onnx", "onnxruntime")},
         "ranges_sha256": {part: ranges_sha256(ranges) for part, ranges in fold.ranges.items()},
         "sqnr_db": {outcome.precision: outcome.part_sqnr_db[position] for outcome in outcomes},
-        "left_in_float": {outcome.precision: _by_part(outcome) for outcome in outcomes},
+        "left_in_float": {outcome.precision: _left_in_float(outcome, fold) for outcome in outcomes},
         "gate": {outcome.precision: _gate(outcome, folds) for outcome in outcomes},
     }
 
 
-def _by_part(outcome: Outcome) -> dict[str, list[str]]:
-    parts = dict.fromkeys([*outcome.part_sqnr_db[0], *(part for part, _ in outcome.left_in_float)])
-    return {part: [layer for of, layer in outcome.left_in_float if of == part] for part in parts}
+def _left_in_float(outcome: Outcome, fold: Fold) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {
+        part: [] for part in fold.manifest.parts if fold.target(part, outcome.precision).exists()
+    }
+    for part, layer in outcome.left_in_float:
+        found.setdefault(part, []).append(layer)
+    return found
 
 
 def _gate(outcome: Outcome, folds: Sequence[Fold]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import textwrap
 from collections import Counter
@@ -20,6 +19,7 @@ from edge.checks.network import check_bundle
 from edge.checks.packages import check_clashes, check_packages, check_python
 from edge.checks.report import HOLDS, report_of
 from edge.options import CAMERA, MICROPHONE
+from edge.standard_output import drop_unwritten
 
 DEVICE_LIMIT_S = 45.0
 """For a driver that hangs; a camera and a microphone that are well take 5 s."""
@@ -42,13 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
             findings.append(finding)
             if not options.json:
                 print(_text(finding), flush=True)
-        print(json.dumps([asdict(finding) for finding in findings], indent=2) if options.json else _summary(findings))
+        listed = [asdict(finding) for finding in findings]
+        print(json.dumps(listed, indent=2) if options.json else _summary(findings), flush=True)
         if options.report:
             _write_report(options, findings)
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unwritten()
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-doctor: {error}", file=sys.stderr)
+        drop_unwritten()
         return 1
     except KeyboardInterrupt:
         return 130

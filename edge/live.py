@@ -124,7 +124,7 @@ class Pace:
 
 
 class Int8Rung:
-    """INT8 engines that stand in for the encoders' own while float is given up.
+    """INT8 engines that stand in for the networks' own while float is given up.
 
     They are opened with the others: a machine that is too slow already has no time for it.
     """
@@ -138,7 +138,7 @@ class Int8Rung:
 
     @property
     def can_help(self) -> bool:
-        """Whether there is any: not where a GPU runs the encoders."""
+        """Whether there is any: not where a GPU runs what has INT8 files."""
         return bool(self._engines)
 
     def keep(self, given_up: bool) -> None:

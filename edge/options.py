@@ -97,7 +97,7 @@ def option_parser() -> OptionParser:
     )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("float32", "int8"),
-        help="of the encoders (default: int8 if the bundle's INT8 files passed its accuracy gate)",
+        help="of encoders and large heads (default: int8 if the bundle's INT8 files passed its accuracy gate)",
     )  # fmt: skip
     parser.add_argument("--allow-ungated", action=ON_OR_OFF, default=False, help="accept INT8 that passed no gate")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
@@ -196,7 +196,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error(f"--channel is {given.channel}; expected 0 or more")
     _check_profile(parser, given)
     if given.print_config:
-        print(parser.toml_from(given), end="")
+        print(parser.toml_from(given), end="", flush=True)
         parser.exit()
     return Options(
         bundle=given.bundle,

@@ -22,6 +22,7 @@ from edge.options import Options, own_version, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
 from edge.session import Session
 from edge.sources.devices import list_devices
+from edge.standard_output import drop_unwritten
 from edge.summary import RunSummary
 from perception.state import StateMachine
 
@@ -40,9 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _run(options)
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unwritten()
     except (EdgeEmotionError, OSError) as error:
         print(f"edge-run: {error}", file=sys.stderr)
+        drop_unwritten()
         return 1
     except (ImportError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and NO_KERNEL_CACHE not in str(error):
@@ -171,9 +173,9 @@ def _print_devices() -> None:
         print(f"{kind}:")
         for device in devices:
             details = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name")
-            print(f"  {device['name']}  ({details})")
+            print(f"  {device['name']}  ({details})", flush=True)
         if not devices:
-            print("  none found")
+            print("  none found", flush=True)
 
 
 if __name__ == "__main__":

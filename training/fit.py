@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -22,7 +23,7 @@ from training.ranks import made_by_first, mean_over_ranks, rank, ranks, synchron
 
 PLATEAU_EPOCHS = 10
 MOMENTUM = 0.9  # of SGD
-AVERAGE_DECAY = 0.998  # per step: the mean is of some 500
+AVERAGE_DECAY = 0.998  # per step, at most: the mean is of some 500, or of the last ninth of fewer than 4,500
 
 Batch = TypeVar("Batch")
 Keep = Literal["best", "last"]
@@ -97,6 +98,7 @@ def fit(
     seed: int,
     folder: Path,
     tensorboard: bool = False,
+    options: Mapping[str, bool] = MappingProxyType({}),
 ) -> Mapping[str, float]:
     """Train `model` in place and leave in it the weights of its best epoch, or of the last, as `config` says.
 
@@ -109,6 +111,7 @@ def fit(
         The schedule "plateau" goes by their "validation_loss".
     seed : of what is random in the model.
     tensorboard : write the metrics for it, too, to `tensorboard/<name>` in `folder`.
+    options : what else its checkpoints are compared by.
 
     Processes that torchrun started share the work: each calls this with its share of each batch, gradients and losses
     are means over them, and the first validates and writes.
@@ -128,7 +131,7 @@ def fit(
     average = _average(model) if config.average else None
     first, history, best = 0, [], {}
     if path.exists():
-        saved = read_checkpoint(path, config, seed, steps)
+        saved = read_checkpoint(path, config, seed, steps, options)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
@@ -170,7 +173,7 @@ def fit(
             progress.set_postfix({key: f"{value:.3f}" for key, value in figures.items() if key != "epoch"})
             if rank() == 0:
                 content = {
-                    "config": _settings(config, seed, steps), "epoch": epoch, "model": model.state_dict(),
+                    "config": _settings(config, seed, steps, options), "epoch": epoch, "model": model.state_dict(),
                     "average": average and average.state_dict(), "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(), "history": history, "best": best,
                 }  # fmt: skip
@@ -182,7 +185,11 @@ def fit(
 
 
 def _average(model: nn.Module) -> AveragedModel:
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
+    def move(averages: Any, values: Any, steps: Any) -> None:
+        decay = min(AVERAGE_DECAY, float((1 + steps) / (10 + steps)))  # grows, that the random start is soon forgotten
+        get_ema_multi_avg_fn(decay)(averages, values, steps)
+
+    return AveragedModel(model, multi_avg_fn=move, use_buffers=True)
 
 
 @contextmanager
@@ -201,7 +208,9 @@ def _copy_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def read_checkpoint(path: Path, config: FitConfig, seed: int, steps: int) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, config: FitConfig, seed: int, steps: int, options: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, Any]:
     """What `fit`, called with these, left there.
 
     Raises
@@ -216,7 +225,7 @@ def read_checkpoint(path: Path, config: FitConfig, seed: int, steps: int) -> dic
         raise ArtefactError(
             f"{path} cannot be read as a checkpoint ({reason}). Delete it to begin this stage again."
         ) from error
-    if found != (asked := _settings(config, seed, steps)):
+    if found != (asked := _settings(config, seed, steps, options)):
         raise ArtefactError(
             f"{path} was trained with {found}; this run asks for {asked}. Give the options and the data of that "
             "training, or choose another folder or checkpoint."
@@ -224,9 +233,9 @@ def read_checkpoint(path: Path, config: FitConfig, seed: int, steps: int) -> dic
     return saved
 
 
-def _settings(config: FitConfig, seed: int, steps: int) -> dict[str, Any]:
+def _settings(config: FitConfig, seed: int, steps: int, options: Mapping[str, bool]) -> dict[str, Any]:
     """What a checkpoint is compared by."""
-    return vars(config) | {"seed": seed, "steps": steps}
+    return vars(config) | {"seed": seed, "steps": steps, **options}
 
 
 def _ahead(batches: Iterable[Batch]) -> Iterator[Batch]:

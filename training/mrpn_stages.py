@@ -1,7 +1,8 @@
 """The stages in which the default bundle's MRPN is trained, each on what it needs and resumable.
 
 Voices alone in whole clips, then in the runtime's segments (RAVDESS), faces alone (FER2013), then both (composite).
-Each stage sees what a car does to pictures and sound: `training.augment` draws it anew for each use.
+Each stage sees what a car does to pictures and sound, unless the recipe leaves it out: `training.augment` draws it anew
+for each use.
 """
 
 import shutil
@@ -114,7 +115,7 @@ class MrpnStages:
             return
         load_pretrained(self._classifiers["visual"], checkpoint, key="model")
         steps = _steps(len(self._own_faces.labels), FACES_PER_BATCH)
-        read_checkpoint(checkpoint, self.recipe.visual, self.recipe.seed, steps)
+        read_checkpoint(checkpoint, self.recipe.visual, self.recipe.seed, steps, self._visual_options)
         with written_whole(own) as partial:
             shutil.copyfile(checkpoint, partial)
 
@@ -143,7 +144,7 @@ class MrpnStages:
 
         fit(
             "visual", classifier, classifier.parameters(), batches, steps, loss_of, validate, recipe.visual,
-            recipe.seed, self.folder,
+            recipe.seed, self.folder, options=self._visual_options,
         )  # fmt: skip
 
     def predict_faces(self, usage: Usage) -> tuple[Probs, Ints]:
@@ -328,6 +329,11 @@ class MrpnStages:
     def _own_faces(self) -> Fer2013:
         """Those of the visual stage."""
         return _part(self.faces("Training"), ~self._in_pool)
+
+    @property
+    def _visual_options(self) -> Mapping[str, bool]:
+        """By which a visual stage is known beyond its folder."""
+        return {"disturbances": self.recipe.disturbances}
 
     def _changed(self, wave: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
         changed = change_speech(wave, rng)

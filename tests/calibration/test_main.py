@@ -25,6 +25,7 @@ from calibration.calibrate import check_folds
 from calibration.gate import Figure
 from calibration.main import main
 from perception.network import open_network
+from perception.onnxrt import OnnxRuntimeEngine
 from tests.calibration.conftest import SPLIT, manifest_with_split, write_small_bundle
 
 PRECISIONS = INT8_TENSORRT, INT8_ONNXRUNTIME
@@ -135,11 +136,18 @@ def test_a_large_head_goes_to_int8_and_is_the_first_to_go_back(
     bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch, needed: int
 ) -> None:
     """The gate here holds at the given try; the bundle had a head in INT8 before."""
-    manifest = read_manifest(bundle)
-    head = manifest.parts["head"]
-    before = replace(head, files={**head.files, INT8_ONNXRUNTIME: head.files["float32"]})
+    manifest, opened = read_manifest(bundle), list[str]()
+    head, file = manifest.parts["head"], f"head.{INT8_ONNXRUNTIME}.onnx"
+    shutil.copy(bundle / head.files["float32"], bundle / file)
+    before = replace(head, files={**head.files, INT8_ONNXRUNTIME: file})
     write_manifest(bundle, replace(manifest, parts={**manifest.parts, "head": before}))
     tries = iter(range(needed + 1))
+
+    def open_noted(path: Path) -> OnnxRuntimeEngine:
+        opened.append(path.name)
+        return OnnxRuntimeEngine(path)
+
+    monkeypatch.setattr(calibration.calibrate, "OnnxRuntimeEngine", open_noted)  # of the gate
     monkeypatch.setattr(calibration.main, "PRECISIONS", (INT8_ONNXRUNTIME,))
     monkeypatch.setattr(calibration.qdq, "LARGE_HEAD", 1)
     monkeypatch.setattr(calibration.calibrate, "judge_windows", lambda *_: [figure(held=next(tries) == needed)])
@@ -147,10 +155,12 @@ def test_a_large_head_goes_to_int8_and_is_the_first_to_go_back(
     assert main(["--bundle", str(bundle), "--data", str(data)]) == 0
     manifest = read_manifest(bundle)
     in_int8 = {name: part.files.get(INT8_ONNXRUNTIME) for name, part in manifest.parts.items()}
-    expected = None if needed else f"head.{INT8_ONNXRUNTIME}.onnx"
-    assert in_int8 == {name: f"{name}.{INT8_ONNXRUNTIME}.onnx" for name in ("visual", "audio")} | {"head": expected}
-    left = {"visual": [], "audio": []} | ({"head": ["matrix products"]} if needed else {})
+    encoders = {name: f"{name}.{INT8_ONNXRUNTIME}.onnx" for name in ("visual", "audio")}
+    assert in_int8 == {**encoders, "head": None if needed else file}
+    assert (bundle / file).exists() == (not needed)
+    left = {"visual": [], "audio": [], "head": ["matrix products"] if needed else []}
     assert manifest.calibration["left_in_float"] == {INT8_ONNXRUNTIME: left}
+    assert opened == [*encoders.values(), file, *(encoders.values() if needed else [])]
     open_network(bundle, precision=INT8_ONNXRUNTIME)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -274,11 +275,14 @@ class TestBadInput:
         assert_clear_error(edge_run("--clip", sound_clip, "--output", sound_clip), status=1, tells="the clip itself")
         assert sound_clip.stat().st_size == size
 
-    @pytest.mark.parametrize("options", [["--clip", str(DEMO)], ["--print-config"]])
+    @pytest.mark.parametrize("options", [["--clip", str(DEMO)], ["--print-config"], ["--list-devices"]])
     def test_full_disk_is_told(self, options: list[str]) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         with open("/dev/full", "w") as full:
-            command = [sys.executable, "-m", "edge.run", *options]
-            result = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            result = subprocess.run(
+                [sys.executable, "-m", "edge.run", *options], cwd=ROOT, env=environment, stdout=full,
+                stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
         assert_clear_error(result, status=1, tells="No space left")
 
     @pytest.mark.parametrize(

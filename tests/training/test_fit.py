@@ -203,14 +203,32 @@ def test_the_moving_average_is_judged_and_kept_and_not_trained_on(tmp_path):
     plain.fit(config)
     averaged.fit(replace(config, average=True))
     mean, *later = [*steps[1:], plain.snapshots[-1]]
-    for state in later:
-        mean = {name: AVERAGE_DECAY * mean[name] + (1 - AVERAGE_DECAY) * value for name, value in state.items()}
+    for number, state in enumerate(later, 1):
+        decay = (1 + number) / (10 + number)
+        mean = {name: decay * mean[name] + (1 - decay) * value for name, value in state.items()}
     assert_same(averaged.state(), averaged.snapshots[-1])
     for name in ("0.weight", "1.running_mean", "1.running_var", "4.bias"):
         torch.testing.assert_close(averaged.state()[name], mean[name])
     assert not torch.equal(averaged.state()["0.weight"], plain.state()["0.weight"])
     saved = [torch.load(folder / "small.pt", weights_only=True) for folder in folders]
     assert_same(saved[0]["model"], saved[1]["model"])
+
+
+@pytest.mark.parametrize(("most", "share"), [(AVERAGE_DECAY, 9 / (10 + 299)), (0.95, 0.05)])
+def test_the_moving_average_forgets_where_it_began(tmp_path, monkeypatch, most, share):
+    """All weights are 1 after the first and the last of 300 steps, else 0."""
+    monkeypatch.setattr(training.fit, "AVERAGE_DECAY", most)
+    run, last = Run(tmp_path), 299
+    numbers, loss_of = iter(range(last + 1)), run.loss_of
+
+    def with_weights_of_the_step(batch):
+        with torch.no_grad():
+            run.model[4].weight.fill_(float(next(numbers) in (0, last)))
+        return 0 * loss_of(batch)
+
+    run.loss_of = with_weights_of_the_step
+    run.fit(FitConfig(100, 0.0, 0.0, schedule="constant", keep="last", average=True))
+    assert run.model[4].weight.mean().item() == pytest.approx(share, rel=1e-3)
 
 
 def test_what_is_validated_is_in_evaluation_mode_and_what_is_trained_is_not(tmp_path):
