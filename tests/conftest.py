@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from corpora.av_clip import AvClip, FaceFormat
 
 pytest_plugins = ["tests.small_corpora", "tests.virtual_devices"]
+
+settings.register_profile("no deadline", deadline=None)  # a machine that pauses is no fault of the example
+settings.load_profile("no deadline")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' narrow networks only lose time by sharing their work
 

@@ -112,6 +112,8 @@ class MjpegCamera:
     """A camera on http://127.0.0.1 at 30 images per second, of `picture` or plain 320 by 240; each shows its index.
 
     The index counts from the camera's creation by the clock, whoever looks on: a listener who missed images sees it.
+
+    sent : indices of the images that were sent.
     """
 
     FPS, WIDTH_PX, HEIGHT_PX = 30, 320, 240
@@ -119,6 +121,7 @@ class MjpegCamera:
     def __init__(self, picture: npt.NDArray[np.uint8] | None = None) -> None:
         self._picture = plain_picture(self.WIDTH_PX, self.HEIGHT_PX) if picture is None else picture
         self._born_s = now_ns() / 1e9
+        self.sent: list[int] = []
         self._stalled = threading.Event()
         self._port = 0
         self.restart()
@@ -179,6 +182,7 @@ class MjpegCamera:
         time.sleep(max(0.0, self.sent_ns(index) / 1e9 - now_ns() / 1e9))
         if self._stalled.is_set():
             return b""
+        self.sent.append(index)
         bgr = image_of_index(index, self._picture)[..., ::-1]
         jpeg = cv2.imencode(".jpg", bgr)[1].tobytes()
         return b"--image\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(jpeg), jpeg)

@@ -1,7 +1,5 @@
 """Contestants take turns under equal conditions."""
 
-import time
-
 import numpy as np
 
 from benchmarks.interleave import Comparison, Conditions, compare, seen_from
@@ -14,11 +12,16 @@ def test_contestants_take_turns_and_each_turn_is_prepared():
     assert calls == (["prepare"] + 3 * ["ours"] + ["prepare"] + 3 * ["peer"]) * 3
 
 
-def test_ratio_is_how_much_longer_the_peer_takes():
-    (row,) = compare("work", lambda: time.sleep(0.002), {"peer": lambda: time.sleep(0.02)}, rounds=3)
+def test_ratio_is_how_much_longer_the_peer_takes(monkeypatch):
+    clock = {"ns": 0}
+
+    def lasts(ms):
+        clock["ns"] += ms * 1_000_000
+
+    monkeypatch.setattr("benchmarks.interleave.time.perf_counter_ns", lambda: clock["ns"])
+    (row,) = compare("work", lambda: lasts(2), {"peer": lambda: lasts(20)}, rounds=3)
     assert (row.work, row.peer) == ("work", "peer")
-    assert 1_900 < row.ours_us < row.peer_us
-    assert 2 < row.ratio < 11
+    assert (row.ours_us, row.peer_us, row.ratio) == (2_000, 20_000, 10)
 
 
 def test_a_cold_turn_is_one_run_after_its_preparation():

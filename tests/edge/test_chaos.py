@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,8 +13,10 @@ import pytest
 
 from edge.scenarios import SCENARIOS, Scenario
 from tests.edge.test_run import DEMO, ROOT, SCHEMA, assert_clear_error, edge_run
+from tests.stalls import Stalls
 
 S = 1_000_000_000
+LATE_S = 0.45
 
 Message = dict[str, Any]
 
@@ -27,26 +27,10 @@ class ChaosRun:
 
     scenario: Scenario
 
-    stall_s: float = 0.0
-    """The longest time for which this machine left the test itself waiting: no fault of the run."""
-
-    def watch_machine(self, over: threading.Event) -> None:
-        """A thread of the test's own that should wake 50 times a second."""
-        before_s = time.monotonic()
-        while not over.wait(0.02):
-            now_s = time.monotonic()
-            self.stall_s, before_s = max(self.stall_s, now_s - before_s - 0.02), now_s
-
     @cached_property
     def messages(self) -> list[Message]:
-        over = threading.Event()
-        watch = threading.Thread(target=self.watch_machine, args=(over,))
-        watch.start()
-        try:
+        with Stalls() as self.stalls:
             return self._run()
-        finally:
-            over.set()
-            watch.join()
 
     def _run(self) -> list[Message]:
         lasts_s = 30 + self.scenario.begins_s + self.scenario.lasts_s + 2 * self.scenario.recovers_s
@@ -121,7 +105,7 @@ def test_states_never_stop(name: str) -> None:
     assert [m["seq"] for m in run.messages] == list(range(len(run.messages)))
     gaps_s = [(b["emitted_ns"] - a["emitted_ns"]) / S for a, b in pairwise(run.messages)]
     longest_s = run.scenario.lasts_s + 1 if name in STANDS_STILL else 1.0
-    assert max(gaps_s) < longest_s + run.stall_s
+    assert max(gaps_s) < longest_s + run.stalls.longest_s
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -143,14 +127,14 @@ def test_nothing_is_lost_but_what_the_fault_removed(name: str) -> None:
     lost = run.messages[-1]["dropped"]["audio"] - run.before[0]["dropped"]["audio"]
     if name in WITHOUT_SOUND:
         assert lost <= (run.scenario.lasts_s + 1) * 16_000
-    else:
-        assert lost == 0
+    else:  # the clip that stands for devices loses what is older than half a second
+        assert lost <= sum(stall_s for _, stall_s in run.stalls.times if stall_s > LATE_S) * 16_000
     if name in WITHOUT_SIGHT:
         assert "audio" in run.told("source")
         assert {m["voice"] for m in run.during} == {"speech"}
     elif name in ("unplug-microphone", "mute-microphone"):
         assert "video" in run.told("source")
-        assert {m["face"] for m in run.during} == {"ok"}
+        assert {m["face"] for m in run.during if not run.stalls.near(m["captured_ns"], within_s=1)} == {"ok"}
 
 
 @pytest.mark.parametrize(

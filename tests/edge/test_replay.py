@@ -198,9 +198,13 @@ def test_live_run_replays_to_the_same_bytes_however_it_ended(
     path, output = tmp_path / "live.rec", tmp_path / "live.jsonl"
     arguments = ["--camera", mjpeg_portrait.url, "--record", path, "--output", output]
     with subprocess.Popen([sys.executable, "-m", "edge.run", *map(str, arguments)], cwd=ROOT) as process:
-        wait_until(lambda: output.exists() and '"source":"video"' in output.read_text(), within_s=30)
-        time.sleep(0.5)
-        process.send_signal(number)
+        try:
+            wait_until(lambda: output.exists() and '"source":"video"' in output.read_text(), within_s=30)
+            time.sleep(0.5)
+            process.send_signal(number)
+        except AssertionError:
+            process.kill()  # else it runs on for ever
+            raise
     result = edge_run("--replay", path)
     printed = output.read_text()
     if number == signal.SIGTERM:

@@ -32,6 +32,7 @@ class FakeDatabroker:
     """May be stopped, started again at the same port, and frozen.
 
     values : of each signal by path as it stands; None where it is not available. history : all that was written.
+    asked : set once somebody wants to write.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class FakeDatabroker:
         self.signals = dict(leaves(json.loads(catalogue.read_text())))
         self.token, self.has_v2, self.port = token, has_v2, 0
         self._identity = identity  # private key and certificate
+        self.asked = threading.Event()
         self._thawed = threading.Event()
         self._thawed.set()
         self.start()
@@ -76,6 +78,7 @@ class FakeDatabroker:
 
     def store(self, context: grpc.ServicerContext, path: str, field: str | None, value: Any) -> None:
         """As broker.rs of kuksa-databroker does it: a signal with allowed values cannot become "not available"."""
+        self.asked.set()
         self._thawed.wait()
         if self.token and ("authorization", f"Bearer {self.token}") not in context.invocation_metadata():
             context.abort(StatusCode.UNAUTHENTICATED, "Invalid token")

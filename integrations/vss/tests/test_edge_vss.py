@@ -195,7 +195,7 @@ def test_termination_is_heeded_though_the_databroker_hangs(databroker: FakeDatab
     edge_vss = EdgeVss(databroker)
     databroker.freeze()
     edge_vss.write(HAPPY)
-    time.sleep(1)
+    assert databroker.asked.wait(30)
     edge_vss.terminate()
     assert "deadline exceeded" in edge_vss.wait(exit_status=1)
 

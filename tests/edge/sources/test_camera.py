@@ -10,6 +10,7 @@ from bundle.errors import InputError
 from edge.clock import now_ns
 from edge.sources import camera as camera_module
 from edge.sources.camera import Camera
+from tests.stalls import Stalls
 from tests.virtual_devices import index_of_image, wait_until
 
 
@@ -43,7 +44,8 @@ def test_after_a_pause_the_newest_image_is_taken_and_those_it_replaced_are_count
         newest = index_of_image(camera.take().image)
         age_ns = now_ns() - mjpeg_camera.sent_ns(newest)
         assert age_ns < 150e6
-        assert camera.dropped == pytest.approx(newest - first - 1, abs=3)
+        between = sum(first < index < newest for index in mjpeg_camera.sent)
+        assert camera.dropped == pytest.approx(between, abs=3)
 
 
 def test_stalled_camera_is_lost_within_its_timeout_and_comes_back(mjpeg_camera):
@@ -75,11 +77,13 @@ def test_camera_that_hangs_up_is_lost_at_once_and_found_again(mjpeg_camera):
 
 
 def test_silent_camera_is_closed_in_time(mjpeg_camera):
-    with Camera(mjpeg_camera.url) as camera:
-        next_chunk(camera)
-        mjpeg_camera.stall()
-        start_s = time.monotonic()
-    assert time.monotonic() - start_s < 2.5
+    with Stalls() as stalls:
+        with Camera(mjpeg_camera.url) as camera:
+            next_chunk(camera)
+            mjpeg_camera.stall()
+            start_s = time.monotonic()
+        took_s = time.monotonic() - start_s
+    assert took_s < 2.5 + stalls.longest_s
 
 
 class OneImage:

@@ -11,6 +11,7 @@ from edge_vss.forward import Forwarder
 from edge_vss.lines import LineReader
 from edge_vss.newest import Newest
 from edge_vss.signals import UNAVAILABLE, Signals
+from tests.virtual_devices import wait_until
 
 JOYFUL: Signals = {"State": "JOYFUL"}
 LOW: Signals = {"State": "LOW"}
@@ -81,12 +82,16 @@ def test_silence_is_written_once_even_if_the_first_attempts_fail() -> None:
     forwarder = Forwarder(newest, writer, silence_s=0.01)
     thread = threading.Thread(target=forwarder.run)
     thread.start()
-    time.sleep(0.3)
-    assert writer.written == [UNAVAILABLE]
-    newest.put(JOYFUL)
-    time.sleep(0.3)
-    newest.end()
-    thread.join(10)
+    try:
+        wait_until(lambda: writer.written)
+        time.sleep(0.1)
+        assert writer.written == [UNAVAILABLE]
+        newest.put(JOYFUL)
+        wait_until(lambda: len(writer.written) == 3)
+        time.sleep(0.1)
+    finally:
+        newest.end()
+        thread.join(10)
     assert writer.written == [UNAVAILABLE, JOYFUL, UNAVAILABLE]
     assert forwarder.written == 1
 
