@@ -62,13 +62,12 @@ class Variant:
         config = replace(VARIANTS[name], labels=len(RAVDESS_LABELS), image_slots=images, segment_slots=segments)
         parts = untrained("mrpn", config).parts()
         if encoders:
-            head = untrained_parts({"head": parts["head"]}, folder)["head"]
-            self.parts = {**encoders, "head": with_int8_head(head)}
-            return
-        self.parts = untrained_parts(parts, folder)
-        for part, chunks in self.remember()[0].items():
-            tensor = next(iter(self.parts[part].part.inputs))
-            self.parts[part] = with_int8(self.parts[part], {tensor: chunks})
+            self.parts = {**encoders, **untrained_parts({"head": parts["head"]}, folder)}
+        else:
+            self.parts = untrained_parts(parts, folder)
+            for part, chunks in self.remember()[0].items():
+                tensor = next(iter(self.parts[part].part.inputs))
+                self.parts[part] = with_int8(self.parts[part], {tensor: chunks})
         self.parts["head"] = with_int8_head(self.parts["head"])
 
     @property

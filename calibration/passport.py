@@ -14,9 +14,8 @@ def passport(folds: Sequence[Fold], position: int, method: Method, outcomes: Seq
     """The `calibration` entry of the manifest of one of `folds`, which were judged together.
 
     subjects, fold, samples, method : of the calibration. preprocessing_sha256 : of the features' definitions.
-    versions : of the libraries. ranges_sha256 : by part. sqnr_db, left_in_float : by precision and part; what could be
-    in INT8 is in one of its lists, which is empty where all of it is. gate : by
-    precision: whether it held, on whom, and all figures.
+    versions : of the libraries. ranges_sha256 : by part. sqnr_db, left_in_float : by precision and part; of a part that
+    is in INT8 whole, none is left. gate : by precision: whether it held, on whom, and all figures.
     """
     fold = folds[position]
     return {
