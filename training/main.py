@@ -210,6 +210,7 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     _check_folders(options)
     import torch
 
+    from training.fit import has_bfloat16
     from training.ranks import joined, rank
     from training.systems import Request, train
 
@@ -223,6 +224,8 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
     with joined(options.device) as device:
         _check_device(device)
+        if options.precision == "bfloat16" and device == "cpu" and rank() == 0 and not has_bfloat16():
+            print("edge-train: this processor emulates bfloat16; float32 is some ten times as fast.", file=sys.stderr)
         results = train(Request(**chosen | {"device": device}))
         return results if rank() == 0 else None
 

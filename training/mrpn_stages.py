@@ -50,7 +50,7 @@ from training.augment import (
     spoil_speech,
 )  # fmt: skip
 from training.evaluate import Ints, Probs, figures_of_merit
-from training.fit import FitConfig, fit, read_checkpoint
+from training.fit import FitConfig, fit, has_bfloat16, read_checkpoint
 from training.losses import multi_term_loss
 
 LABEL_SMOOTHING = 0.1
@@ -382,8 +382,8 @@ def _classifier_loss(classifier: nn.Sequential, chunks: Tensor, target: Tensor) 
 
 
 def _in_bfloat16() -> torch.autocast:
-    """For encoders; heads compute in float32."""
-    return torch.autocast("cpu", torch.bfloat16)
+    """For encoders, where the processor has it; heads compute in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
 
 
 def whole_clip(audio: AudioSpec) -> AudioSpec:

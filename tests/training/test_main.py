@@ -224,6 +224,15 @@ def test_a_training_is_deterministic_on_request(options, tmp_path, monkeypatch, 
     assert json.loads(capsys.readouterr().out) is bool(options)
 
 
+@pytest.mark.parametrize("has_it", [False, True])
+def test_emulated_bfloat16_is_told(data, tmp_path, monkeypatch, capsys, has_it):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_it})
+    monkeypatch.setitem(SYSTEMS, "fercnn", replace(SYSTEMS["fercnn"], variants={"small": SMALL["fercnn"]}))
+    command = ["--system", "fercnn", "--data", str(data), "--output", str(tmp_path), "--epochs", "1"]
+    assert main([*command, "--precision", "bfloat16"]) == 0
+    assert ("this processor emulates bfloat16" in capsys.readouterr().err) is not has_it
+
+
 def test_training_without_a_folder_is_refused(tmp_path, capsys):
     assert main(["--output", str(tmp_path)]) == 2
     assert "--data is missing" in capsys.readouterr().err

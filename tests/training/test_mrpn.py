@@ -17,6 +17,7 @@ from bundle.manifest import read_manifest, write_manifest
 from corpora.folds import RAVDESS_ACTORS, Split, deployment_split
 from export.main import main as edge_export
 from networks.mrpn import MrpnConfig
+from networks.resnet import ResNet18
 from training.evaluate import figures_of_merit, temper
 from training.evaluate_main import main as edge_evaluate
 from training.fit import FitConfig
@@ -277,6 +278,25 @@ def test_disturbances_are_left_out_on_request(data, trained, tmp_path, monkeypat
     MrpnTraining(replace(RECIPE, network=network, disturbances=disturbances), data, tmp_path).run()
     assert drawn == ({*modalities} if disturbances else set())
     assert read_predictions(tmp_path / FILE).settings["training"]["disturbances"] is disturbances
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"neon": True, "bf16": True}, torch.bfloat16),
+    ],
+)
+def test_encoders_train_in_bfloat16_where_the_processor_has_it(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    encoder, computed = ResNet18(1, 2, small_input=True), []
+    encoder.conv1.register_forward_hook(lambda module, inputs, output: computed.append(output.dtype))
+    classifier = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.embedding_size, 7))
+    target = torch.full((2, 7), 1 / 7)
+    assert training.mrpn_stages._classifier_loss(classifier, torch.zeros(2, 1, 16, 16), target).dtype == torch.float32
+    assert computed == [dtype]
 
 
 def test_corpus_smaller_than_a_batch_is_refused(data, tmp_path, monkeypatch):
