@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from benchmarks import DEMO
-from bundle.errors import EdgeEmotionError
+from bundle.command import exit_status
 from bundle.manifest import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
@@ -25,24 +25,17 @@ MOST_THREADS, MOST_ROUNDS = 64, 1_000
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        rows = _rows(options)
-    except (EdgeEmotionError, OSError) as error:
-        print(f"edge-bench: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        print(f"edge-bench: {error}; peers come with pip install 'edge-emotion[dev]'.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("edge-bench: stopped; medians need the whole run", file=sys.stderr)
-        return 1
+    return exit_status("edge-bench", lambda: _run(options), stopped="medians need the whole run", extra="dev")
+
+
+def _run(options: argparse.Namespace) -> None:
+    rows = _rows(options)
     if options.subject == "runtime":
         print(_table_of_measures(cast("Sequence[Measure]", rows)), file=sys.stderr)
     else:
         print(_table_of_comparisons(cast("Sequence[Comparison]", rows)), file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

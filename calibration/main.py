@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
-from bundle.errors import ArgumentError, EdgeEmotionError
+from bundle.command import exit_status
 from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, write_manifest
 
 try:
@@ -37,17 +37,14 @@ PRECISIONS = INT8_TENSORRT, INT8_ONNXRUNTIME
 def main(arguments: list[str] | None = None) -> int:
     """Calibrate; the exit status is 0 if the gate held, 1 if it did not or an error is told, 2 for wrong usage."""
     options = _parse_options(arguments)
-    try:
+
+    def run() -> int:
         outcomes = _calibrate(options)
-    except (EdgeEmotionError, OSError) as error:
-        print(f"edge-calibrate: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ArgumentError) else 1
-    except KeyboardInterrupt:
-        print("edge-calibrate: stopped; the bundles are as they were", file=sys.stderr)
-        return 1
-    for outcome in outcomes:
-        print(_table(outcome))
-    return 0 if all(outcome.held for outcome in outcomes) else 1
+        for outcome in outcomes:
+            print(_table(outcome))
+        return 0 if all(outcome.held for outcome in outcomes) else 1
+
+    return exit_status("edge-calibrate", run, stopped="the bundles are as they were")
 
 
 def _parse_options(arguments: list[str] | None) -> argparse.Namespace:

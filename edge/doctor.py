@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from bundle.command import drop_unwritten
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.checks.devices import check_camera, check_microphone
@@ -19,7 +20,6 @@ from edge.checks.network import check_bundle
 from edge.checks.packages import check_clashes, check_packages, check_python
 from edge.checks.report import HOLDS, report_of
 from edge.options import CAMERA, MICROPHONE
-from edge.standard_output import drop_unwritten
 
 DEVICE_LIMIT_S = 45.0
 """For a driver that hangs; a camera and a microphone that are well take 5 s."""

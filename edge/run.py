@@ -12,6 +12,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import TextIO
 
+from bundle.command import drop_unwritten
 from bundle.errors import EdgeEmotionError, InputError
 from bundle.manifest import Manifest, manifest_sha256, read_manifest
 from edge.audit import Audit
@@ -22,7 +23,6 @@ from edge.options import Options, own_version, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
 from edge.session import Session
 from edge.sources.devices import list_devices
-from edge.standard_output import drop_unwritten
 from edge.summary import RunSummary
 from perception.state import StateMachine
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bundle.errors import ArgumentError, EdgeEmotionError
+from bundle.command import exit_status
+from bundle.errors import ArgumentError
 from bundle.folders import engine_folder
 from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
 
@@ -39,18 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
         "bundle": _export_bundle, "onnx": _export_onnx, "float16": _add_float16, "compare": _compare,
         "engine": _build_engines,
     }  # fmt: skip
-    try:
-        return commands[options.command](options)
-    except (EdgeEmotionError, OSError) as error:
-        print(f"edge-export: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ArgumentError) else 1
-    except ModuleNotFoundError as error:
-        extra = "tensorrt" if options.command == "engine" else "train"
-        print(f"edge-export: {error.name} is not installed; expected it. pip install -e '.[{extra}]'", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"edge-export: stopped; {LEFT[options.command].format(**vars(options))}", file=sys.stderr)
-        return 1
+    return exit_status(
+        "edge-export", lambda: commands[options.command](options),
+        stopped=LEFT[options.command].format(**vars(options)),
+        extra="tensorrt" if options.command == "engine" else "train",
+    )  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import pytest
 
 import benchmarks.main
 import calibration.main
+import edge.report
 import export.main
 import training.evaluate_main
 import training.fercnn_splits
@@ -16,6 +17,7 @@ COMMANDS = {
     "edge-calibrate": (calibration.main, "_calibrate", ["--bundle", ".", "--data", "."]),
     "edge-export": (export.main, "_export_bundle", ["bundle", "--checkpoint", "c.pt", "--output", "out"]),
     "edge-bench": (benchmarks.main, "_rows", ["kernels"]),
+    "edge-report": (edge.report, "_write", ["session.jsonl"]),
     "fercnn_splits": (training.fercnn_splits, "_compare", FOLDERS),
 }
 

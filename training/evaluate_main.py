@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundle.errors import EdgeEmotionError
+from bundle.command import exit_status
 from bundle.manifest import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
@@ -18,18 +18,11 @@ FIGURES = ".png", ".svg", ".pdf"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse_options(arguments)
-    try:
+
+    def evaluate() -> None:
         print(_compare(options) if options.runs else json.dumps(_evaluate(options), indent=2))
-    except (EdgeEmotionError, OSError) as error:
-        print(f"edge-evaluate: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        print(f"edge-evaluate: {error.name} is not installed; expected it. pip install -e '.[train]'", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("edge-evaluate: stopped", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status("edge-evaluate", evaluate, stopped="the same command begins anew")
 
 
 def _parse_options(arguments: list[str] | None) -> argparse.Namespace:

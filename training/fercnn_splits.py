@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bundle.errors import ArgumentError, EdgeEmotionError
+from bundle.command import exit_status
+from bundle.errors import ArgumentError
 from bundle.features import PROBS_FUSED
 from bundle.labels import CREMA_D_LABELS, RAVDESS_LABELS
 from corpora.av_clip import AvClip, prepare_av_clips
@@ -155,15 +156,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variant", choices=VARIANTS, default="multimodal", help="(default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=FercnnRecipe.fit.epochs, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
-    try:
-        print(json.dumps(_compare(parser.parse_args(arguments)), indent=2))
-    except (EdgeEmotionError, OSError) as error:
-        print(f"fercnn_splits: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ArgumentError) else 1
-    except KeyboardInterrupt:
-        print("fercnn_splits: stopped; the same command resumes after the last whole epoch", file=sys.stderr)
-        return 1
-    return 0
+    options = parser.parse_args(arguments)
+
+    def compare() -> None:
+        print(json.dumps(_compare(options), indent=2))
+
+    return exit_status("fercnn_splits", compare, stopped="the same command resumes after the last whole epoch")
 
 
 def _compare(options: argparse.Namespace) -> Mapping[str, Any]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle.errors import ArgumentError, EdgeEmotionError, InputError
+from bundle.command import exit_status
+from bundle.errors import ArgumentError, InputError
 
 MOST_SEED, MOST_THREADS = (1 << 32) - 1, 1024
 CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
@@ -17,30 +18,24 @@ CORPORA = "composite", "ravdess", "ravdess-speech", "crema-d"
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _, rest = _sweep_parser().parse_known_args(arguments)
-    try:
-        if options.list:
-            systems = _systems()
-            print(json.dumps(systems, indent=2) if options.json else _table(systems))
-        elif options.folds is None and (options.jobs or options.scheduler):
-            raise ArgumentError("--jobs and --scheduler are for --folds; expected it.")
-        elif options.folds is not None:
-            found = _sweep(options, rest)
-            print(json.dumps(found, indent=2))
-            return 1 if found["failed"] else 0
-        else:
-            results = _train(options)
-            if results is not None:
-                print(json.dumps(results, indent=2))
-    except (EdgeEmotionError, OSError) as error:
-        print(f"edge-train: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ArgumentError) else 1
-    except ModuleNotFoundError as error:
-        print(f"edge-train: {error.name} is not installed; expected it. pip install -e '.[train]'", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        anew = "begins anew" if dict(options.options).get("in_stages") else "resumes after the last whole epoch"
-        print(f"edge-train: stopped; the same command {anew}", file=sys.stderr)
-        return 1
+    anew = "begins anew" if dict(options.options).get("in_stages") else "resumes after the last whole epoch"
+    return exit_status("edge-train", lambda: _run(options, rest), stopped=f"the same command {anew}")
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    if options.list:
+        systems = _systems()
+        print(json.dumps(systems, indent=2) if options.json else _table(systems))
+    elif options.folds is None and (options.jobs or options.scheduler):
+        raise ArgumentError("--jobs and --scheduler are for --folds; expected it.")
+    elif options.folds is not None:
+        found = _sweep(options, rest)
+        print(json.dumps(found, indent=2))
+        return 1 if found["failed"] else 0
+    else:
+        results = _train(options)
+        if results is not None:
+            print(json.dumps(results, indent=2))
     return 0
 
 

@@ -1,0 +1,49 @@
+"""How a command ends: in order, or with one line on stderr that says why. Its standard output may fail at any time."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from bundle.errors import ArgumentError, EdgeEmotionError
+
+
+def exit_status(name: str, work: Callable[[], int | None], *, stopped: str, extra: str = "train") -> int:
+    """Do a command's work.
+
+    Parameters
+    ----------
+    name : of the command, before each line. work : returns the exit status; None is 0.
+    stopped : what Ctrl-C leaves. extra : of this project, with which packages come that `work` finds missing.
+
+    Returns
+    -------
+    That of `work`, also where whoever read standard output has seen enough; 2 after an ArgumentError, 1 after any other
+    error that a user can mend, and after Ctrl-C.
+    """
+    status = None
+    try:
+        status = work()
+        if sys.stdout is not None:  # closed, as by >&-
+            sys.stdout.flush()
+    except BrokenPipeError:
+        drop_unwritten()
+    except (EdgeEmotionError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        drop_unwritten()
+        return 2 if isinstance(error, ArgumentError) else 1
+    except ModuleNotFoundError as error:
+        print(f"{name}: {error.name} is not installed; expected it. pip install -e '.[{extra}]'", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; {stopped}", file=sys.stderr)
+        return 1
+    return status or 0
+
+
+def drop_unwritten() -> None:
+    """Give up what standard output does not take: Python would try once more at exit, and complain."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

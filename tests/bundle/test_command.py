@@ -1,0 +1,88 @@
+"""How commands end, in processes of their own: Python says a last word at exit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.command import exit_status
+from bundle.errors import ArgumentError, ArtefactError, InputError
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys
+from bundle.command import exit_status
+
+sys.exit(exit_status("edge-x", lambda: print("figures"), stopped=""))
+"""
+COMMAND = [sys.executable, "-c", SCRIPT]
+
+
+def run(command, stdout):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def failing(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1), (2, 2)])
+def test_the_work_says_how_it_ended(returned, status, capsys):
+    assert exit_status("edge-x", lambda: returned, stopped="") == status
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (ArgumentError("--n is 0; expected 1."), 2, "edge-x: --n is 0; expected 1.\n"),
+        (InputError("a.wav is missing."), 1, "edge-x: a.wav is missing.\n"),
+        (ArtefactError("b.onnx is corrupt."), 1, "edge-x: b.onnx is corrupt.\n"),
+        (FileNotFoundError(2, "No such file", "c"), 1, "edge-x: [Errno 2] No such file: 'c'\n"),
+        (KeyboardInterrupt(), 1, "edge-x: stopped; nothing is lost\n"),
+        (
+            ModuleNotFoundError("no", name="torch"), 1,
+            "edge-x: torch is not installed; expected it. pip install -e '.[train]'\n",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_user_can_mend_is_one_line(error, status, told, capsys):
+    assert exit_status("edge-x", failing(error), stopped="nothing is lost") == status
+    assert capsys.readouterr() == ("", told)
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        exit_status("edge-x", lambda: 1 // 0, stopped="")
+
+
+@pytest.mark.parametrize(
+    "command", [COMMAND, [sys.executable, "-m", "training.main", "--list"]], ids=["exit_status", "edge-train --list"]
+)
+def test_a_full_disk_is_one_line(command):
+    with open("/dev/full", "w") as full:
+        result = run(command, full)
+    assert result.returncode == 1
+    assert result.stderr.endswith(": [Errno 28] No space left on device\n")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = run(COMMAND, writing)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_closed_standard_output_is_no_error():
+    result = run(["bash", "-c", '"$@" >&-', "bash", *COMMAND], subprocess.DEVNULL)
+    assert (result.returncode, result.stderr) == (0, "")
