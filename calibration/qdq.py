@@ -1,8 +1,9 @@
 """Two INT8 graphs from one calibration: no single one serves both TensorRT and ONNX Runtime well.
 
 TensorRT wants signed symmetric activations, and convolutions alone. ONNX Runtime on x86 wants unsigned activations,
-and the skips quantized too, for its fused kernels; and of a large head the matrix products, uncalibrated, for it
-measures their activations in each run. Nothing else is quantized: an LSTM stays in float.
+and the skips quantized too, for its fused kernels; and weights of seven bits, for without VNNI it adds two products in
+16 bits, which eight would overflow. Of a large head it wants the matrix products, uncalibrated, for it measures their
+activations in each run. Nothing else is quantized: an LSTM stays in float.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,9 +24,12 @@ from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT
 
 @dataclass(frozen=True)
 class GraphKind:
-    """operations : of the layers that are quantized. options : of ONNX Runtime's quantizer."""
+    """seven_bit_weights : in place of eight. operations : of the layers that are quantized. options : of ONNX Runtime's
+    quantizer.
+    """
 
     activations: QuantType
+    seven_bit_weights: bool
     operations: list[str]
     options: Mapping[str, Any]
 
@@ -33,6 +37,7 @@ class GraphKind:
 KINDS: Mapping[str, GraphKind] = {
     INT8_TENSORRT: GraphKind(  # S8 weights per channel, S8 activations, all symmetric; biases stay float
         QuantType.QInt8,
+        False,
         ["Conv"],
         {
             "ActivationSymmetric": True,
@@ -43,7 +48,7 @@ KINDS: Mapping[str, GraphKind] = {
         },
     ),
     INT8_ONNXRUNTIME: GraphKind(  # U8 activations, S8 weights
-        QuantType.QUInt8, ["Conv", "Add"], {"ActivationSymmetric": False, "WeightSymmetric": True}
+        QuantType.QUInt8, True, ["Conv", "Add"], {"ActivationSymmetric": False, "WeightSymmetric": True}
     ),
 }
 
@@ -63,8 +68,7 @@ def is_large_head(source: Path) -> bool:
 def write_quantized_head(source: Path, target: Path) -> None:
     """Write a head with the weights of its matrix products in INT8, for ONNX Runtime.
 
-    They have seven bits: activations measured in each run fill their range, and with eight, x86 without VNNI would
-    overflow the 16 bits in which it adds two products.
+    They have seven bits, as those of the encoders.
     """
     quantizer = ONNXQuantizer(
         infer_shapes(onnx.load(source)), per_channel=True, reduce_range=True, mode=QuantizationMode.IntegerOps,
@@ -88,7 +92,7 @@ def write_quantized(source: Path, target: Path, ranges: Any, precision: str, lay
     if precision == INT8_ONNXRUNTIME:
         nodes += _relus_after(source, layers)  # it then quantizes the layer's output as the ReLU leaves it
     quantizer = QDQQuantizer(  # which narrows the ranges it is given, before a ReLU
-        onnx.load(source), per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
+        onnx.load(source), per_channel=True, reduce_range=kind.seven_bit_weights, weight_qType=QuantType.QInt8,
         activation_qType=kind.activations, tensors_range=deepcopy(ranges), nodes_to_quantize=nodes, nodes_to_exclude=[],
         op_types_to_quantize=[*kind.operations, "Relu"], extra_options=dict(kind.options),
     )  # fmt: skip
