@@ -23,7 +23,7 @@ from perception.state import StateMachine
 from perception.voice import VoiceActivity
 
 STAGES: dict[str, tuple[Any, str]] = {
-    "decode JPEG": (edge.clip_devices, "rgb_from_jpeg"),
+    "decode JPEG": (edge.clip_devices, "bgr_from_jpeg"),
     "find faces": (MediaPipeFaceDetector, "detect"),
     "crop face": (perception.encoders, "preprocess_faces"),
     "hear speech": (VoiceActivity, "push"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from edge.clock import now_ns
-from edge.jpeg import jpeg_from_rgb, rgb_from_jpeg
+from edge.jpeg import bgr_from_jpeg, jpeg_from_rgb
 from perception.chunks import AudioChunk
 from perception.clip import decode_clip
 
@@ -79,7 +79,7 @@ class _ClipCapture:
         return True
 
     def retrieve(self) -> tuple[bool, Any]:
-        return True, rgb_from_jpeg(self._clip.images[self._index])[..., ::-1]
+        return True, bgr_from_jpeg(self._clip.images[self._index])
 
     def release(self) -> None:
         pass

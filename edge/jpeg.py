@@ -18,7 +18,14 @@ def rgb_from_jpeg(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The image, uint8 RGB, (H, W, 3); ValueError where the bytes are no image."""
     import cv2
 
+    return cv2.cvtColor(bgr_from_jpeg(data), cv2.COLOR_BGR2RGB)
+
+
+def bgr_from_jpeg(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The same in the order that cameras give."""
+    import cv2
+
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise ValueError("no JPEG image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image

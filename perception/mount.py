@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.errors import ArgumentError
-from kernels.face import LUMA
+
+_TURNS = 90, 180, 270
+"""Degrees clockwise, in the order of OpenCV's codes: ROTATE_90_CLOCKWISE, ROTATE_180, ROTATE_90_COUNTERCLOCKWISE."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,17 @@ class CameraMount:
     mono: bool = False
 
     def __post_init__(self) -> None:
-        if self.rotate not in (0, 90, 180, 270):
+        if self.rotate not in (0, *_TURNS):
             raise ArgumentError(f"rotate is {self.rotate}; expected 0, 90, 180 or 270 degrees clockwise.")
 
     def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The image as a person would see the driver, uint8 RGB."""
-        image = np.rot90(image, -self.rotate // 90)
+        import cv2
+
+        if self.rotate:
+            image = cv2.rotate(image, _TURNS.index(self.rotate))
         if self.mirror:
-            image = image[:, ::-1]
+            image = cv2.flip(image, 1)
         if self.mono:
-            image = np.repeat(np.rint(image @ LUMA).astype(np.uint8)[..., None], 3, 2)
+            image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         return np.ascontiguousarray(image)
