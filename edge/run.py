@@ -18,6 +18,7 @@ from bundle.manifest import Manifest, manifest_sha256, read_manifest
 from edge.audit import Audit
 from edge.fan_out import open_publishers
 from edge.fleet import FleetProfile
+from edge.memory import keep_freed_memory
 from edge.message import Message, message_from_state
 from edge.options import Options, own_version, parse_options
 from edge.publishers.jsonl import JsonLinesPublisher
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: Options) -> None:
     """Estimates to states to messages, until the source ends, the duration is over, or a signal comes."""
+    keep_freed_memory()
     output, record = (_of_this_run(*each) for each in ((options.output, ".jsonl"), (options.record, ".rec")))
     options = replace(options, output=output, record=record)
     session = Session(options, read_manifest(options.bundle))
