@@ -64,17 +64,23 @@ class Manifest:
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest` and the hashes of the files it names, which lie in `folder` already; or leave what was there."""
+def write_manifest(folder: Path, manifest: Manifest, made: Path | None = None) -> None:
+    """Write `manifest` and the hashes of the files it names; or leave what was there.
+
+    made : subfolder of `folder` with new ones of these files, which are moved last, when no disk can be full any more.
+        The others lie in `folder` already.
+    """
     names = sorted(name for part in manifest.parts.values() for name in part.files.values())
-    document = {"format": FORMAT, **asdict(manifest), "sha256": {name: _sha256(folder / name) for name in names}}
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    new = {name: made / name for name in names if made and (made / name).exists()}
+    hashes = {name: _sha256(new.get(name, folder / name)) for name in names}
+    text = json.dumps({"format": FORMAT, **asdict(manifest), "sha256": hashes}, indent=2, ensure_ascii=False) + "\n"
     line = _hash_line(hashlib.sha256(text.encode()).hexdigest())
     with TemporaryDirectory(prefix=".manifest-", dir=folder) as staging:
         for name, content in ((MANIFEST, text), (MANIFEST_HASH, line)):
-            write_atomically(Path(staging) / name, content.encode())  # synced
-        for name in (MANIFEST, MANIFEST_HASH):
-            (Path(staging) / name).replace(folder / name)
+            new[name] = Path(staging) / name
+            write_atomically(new[name], content.encode())  # synced
+        for name, path in new.items():
+            path.replace(folder / name)
 
 
 def read_manifest(folder: str | Path) -> Manifest:

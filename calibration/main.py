@@ -94,9 +94,7 @@ def _calibrate(options: argparse.Namespace) -> list[Outcome]:
                 parts=parts_with(fold, PRECISIONS),
                 calibration=passport(folds, position, options.method, outcomes),
             )
-            for file in fold.staging.iterdir():
-                file.replace(fold.folder / file.name)
-            write_manifest(fold.folder, calibrated)
+            write_manifest(fold.folder, calibrated, fold.staging)
             for name in _files_of(fold.manifest) - _files_of(calibrated):  # INT8 that did not hold this time
                 (fold.folder / name).unlink(missing_ok=True)
     return outcomes

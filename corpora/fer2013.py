@@ -5,6 +5,7 @@ the same unpacked, or the challenge's table `fer2013.csv` of emotion, pixels, Us
 """
 
 import csv
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ _FOLDERS = {"angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": 
 _FOLDERS |= {"sad": "sad", "surprise": "surprised"}
 _TABLE_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 to 6 in fer2013.csv
 _TABLE_LABELS = {code: FER2013_LABELS.index(_FOLDERS[name]) for code, name in enumerate(_TABLE_EMOTIONS)}
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 """What zipfile raises, whichever bytes of an archive are damaged."""
 _UPSCALE, _BORDER_PX = 4, 64  # what the face detector needs to see: found in 93 % of PrivateTest
 
@@ -113,7 +114,7 @@ def _table_entries(path: Path, usage: Usage) -> Iterator[Entry]:
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected FER2013's table, fer2013.csv.")
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, restval="")
         try:
             for number, row in enumerate(rows, 2):
                 part = row.get("Usage")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bundle.engine_cache import FILES, Precision, engines_of, find_engine
+from bundle.engine_cache import FILES, PRECISION_OF_FILE, Precision, engines_of, find_engine
 from bundle.errors import ArtefactError, EngineError
 from bundle.folders import engine_folder
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, choose_precision
@@ -152,7 +152,8 @@ class Engines:
         for file in files:
             path = self._folder / self._manifest.parts[part].files[file]
             for key in engines_of(hashlib.sha256(path.read_bytes()).hexdigest(), folder):
-                if (key.flavour, key.version, key.compute_capability) == (flavour, trt.__version__, capability):
+                found = key.flavour, key.version, key.compute_capability, key.precision
+                if found == (flavour, trt.__version__, capability, PRECISION_OF_FILE[file]):
                     cached = find_engine(key, folder)
                     if cached.plan is not None:
                         return _named(TensorRtEngine(trt, cached.plan), file), file

@@ -107,13 +107,11 @@ def _export_bundle(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=folder) as staging:
         exported = export_parts(checkpoint, Path(staging))
-        for file in Path(staging).iterdir():
-            file.replace(folder / file.name)
-    _print_parts(exported)
-    parts = {name: part.part for name, part in exported.items()}
-    name = options.name or folder.resolve().name
-    licence = options.licence or LICENCES.get(checkpoint.corpus, LICENCE)
-    write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence))
+        _print_parts(exported)
+        parts = {name: part.part for name, part in exported.items()}
+        name = options.name or folder.resolve().name
+        licence = options.licence or LICENCES.get(checkpoint.corpus, LICENCE)
+        write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence), Path(staging))
     manifest = read_manifest(folder)
     size = sum((folder / file).stat().st_size for part in manifest.parts.values() for file in part.files.values())
     print(f"{folder}: {', '.join(manifest.parts)}; {size / 1e6:.1f} MB, verified", file=sys.stderr)

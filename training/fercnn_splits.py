@@ -28,6 +28,7 @@ from networks.fercnn import VARIANTS
 from training.evaluate import figures_of_merit
 from training.fercnn import FercnnRecipe, fused_projection
 from training.fit import claim_folder, fit
+from training.main import MOST_SEED
 
 Positions = npt.NDArray[np.int64]
 
@@ -169,6 +170,8 @@ def _compare(options: argparse.Namespace) -> Mapping[str, Any]:
         raise ArgumentError(f"--variant is {options.variant}; expected audio: ravdess-speech has no faces.")
     if options.epochs < 1:
         raise ArgumentError(f"--epochs is {options.epochs}; expected 1 or more.")
+    if not 0 <= options.seed <= MOST_SEED:
+        raise ArgumentError(f"--seed is {options.seed}; expected 0..{MOST_SEED}.")
     labels = CREMA_D_LABELS if options.corpus == "crema-d" else RAVDESS_LABELS
     recipe = FercnnRecipe(VARIANTS[options.variant], labels)
     recipe.fit = replace(recipe.fit, epochs=options.epochs)

@@ -183,8 +183,8 @@ def fit(
                     "average": average and average.state_dict(), "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(), "history": history, "best": best,
                 }  # fmt: skip
-                save_whole(content, path)  # an interrupted run leaves the epoch before
                 metrics.write(history)
+                save_whole(content, path)  # an interrupted run leaves the epoch before
     model.load_state_dict(best["model"])
     model.eval()
     return best["figures"]

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32",
-        help="of training; bfloat16 is faster on a GPU and on a CPU with AMX or AVX-512 BF16 (default: %(default)s)",
+        help="of training; bfloat16 is for a GPU, or a CPU with AMX or AVX-512 BF16 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--seed", type=_whole(0, MOST_SEED), default=0, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=_whole(1, MOST_THREADS), help="of the processor (default: all)")
@@ -219,8 +219,11 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
     with joined(options.device) as device:
         _check_device(device)
-        if options.precision == "bfloat16" and device == "cpu" and rank() == 0 and not has_bfloat16():
-            print("edge-train: this processor emulates bfloat16; float32 is some ten times as fast.", file=sys.stderr)
+        if options.precision == "bfloat16" and device == "cpu" and not has_bfloat16():
+            raise ArgumentError(
+                "--precision is bfloat16, which this processor does not have and would emulate, ten times slower than "
+                "float32, and in an LSTM not at all; expected float32, or a GPU."
+            )
         results = train(Request(**chosen | {"device": device}))
         return results if rank() == 0 else None
 

@@ -80,11 +80,14 @@ def read_predictions(path: Path) -> Predictions:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             names = kept["names"].tolist()
             temperatures = dict(zip(names, kept["temperatures"].tolist(), strict=True))
-            return Predictions(
+            predictions = Predictions(
                 dict(zip(names, kept["probs"], strict=True)), kept["labels"], kept["subjects"], kept["clips"],
                 str(kept["side"]), json.loads(str(kept["settings"])),  # type: ignore[arg-type]
                 {name: value for name, value in temperatures.items() if np.isfinite(value)},
             )  # fmt: skip
+            if kept["probs"].shape[2] != len(predictions.label_names):
+                raise ValueError(f"{kept['probs'].shape[2]} outputs for {len(predictions.label_names)} labels")
+            return predictions
     except Exception as error:  # zipfile, zlib and NumPy raise whatever damaged bytes provoke
         raise ArtefactError(
             f"{path} holds no predictions ({error}); expected what edge-train wrote. Train the fold again."

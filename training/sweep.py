@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from tqdm import tqdm
 
 from bundle.errors import ArgumentError
+from corpora.cache import written_whole
 
 Show = Callable[[int, str], None]
 """Takes a fold and the newest line of its progress."""
@@ -93,7 +95,7 @@ def run_fold(
     limits = {"OMP_NUM_THREADS": str(threads), "TQDM_MININTERVAL": "2"}
     line = ""
     with (
-        (folder / RESULTS).open("w", encoding="utf-8") as results,
+        TemporaryFile() as results,
         (folder / LOG).open("a", encoding="utf-8") as log,
         subprocess.Popen(
             command, stdout=results, stderr=subprocess.PIPE, encoding="utf-8", env=os.environ | limits
@@ -106,7 +108,11 @@ def run_fold(
             if text.strip():
                 line = text.strip()
                 show(fold, line)
-    _running.discard(process)
+        _running.discard(process)
+        if process.wait() == 0:  # a fold that fails leaves the figures of an earlier one that did not
+            results.seek(0)
+            with written_whole(folder / RESULTS) as partial:
+                partial.write_bytes(results.read())
     return process.returncode, line
 
 

@@ -206,7 +206,7 @@ def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: A
 
 
 def _fercnn(config: Any, labels: Sequence[str], _: Weights) -> Recipe:
-    return FercnnRecipe(replace(config, labels=len(labels)))
+    return FercnnRecipe(config, labels)
 
 
 RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {

@@ -265,6 +265,10 @@ def test_a_file_without_a_recorded_hash_is_refused(folder):
         read_manifest(folder)
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def test_writing_needs_every_file_it_names(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"\.onnx"):
         write_manifest(tmp_path, MANIFEST_OF_TEST)
@@ -272,7 +276,10 @@ def test_writing_needs_every_file_it_names(tmp_path):
 
 
 def test_a_manifest_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
+    made = folder / "made"
+    made.mkdir()
+    (made / "visual.int8.onnx").write_bytes(b"another")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -280,8 +287,21 @@ def test_a_manifest_that_cannot_be_written_leaves_the_one_before(folder, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            write_manifest(folder, replace(read_manifest(folder), name="another"))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+            write_manifest(folder, replace(read_manifest(folder), name="another"), made)
+    assert contents(folder) == before
+
+
+def test_new_files_are_moved_in_with_their_manifest(folder):
+    before = contents(folder)
+    made = folder / "made"
+    made.mkdir()
+    for name in ("visual.int8.onnx", "visual.int4.onnx"):  # the latter is not in the manifest
+        (made / name).write_bytes(b"another")
+    write_manifest(folder, read_manifest(folder), made)
+    read_manifest(folder)
+    assert contents(folder).keys() == before.keys()
+    assert contents(folder)["visual.int8.onnx"] == b"another"
+    assert [path.name for path in made.iterdir()] == ["visual.int4.onnx"]
 
 
 def gated(**changes):

@@ -107,6 +107,13 @@ def test_a_corrupt_row_is_refused_or_named_and_skipped(tmp_path, row):
         assert read_fer2013(path, "Training", on_error="skip").images.shape == (1, 48, 48)
 
 
+def test_a_row_may_be_cut_anywhere_in_any_order_of_columns(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    path.write_text(f"Usage,emotion,pixels\nTraining,3,{'9 ' * 2304}\nTraining\nTraining,3\n")
+    with pytest.raises(InputError, match=r"2 corrupt.*: line 3; line 4\."):
+        read_fer2013(path, "Training")
+
+
 @pytest.mark.parametrize("usage", COUNTS)
 def test_a_table_that_was_cut_is_named_whatever_part_is_read(tmp_path, usage):
     rows = [(3, [9] * 2304, part) for part in COUNTS] + [(3, [9] * 2304, "Training")]
@@ -187,7 +194,13 @@ def test_a_damaged_archive_is_refused(archive):
         read_fer2013(archive, "PrivateTest")
 
 
-def test_any_damage_to_an_archive_is_refused_or_does_no_harm(archive):
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_damage_to_an_archive_is_refused_or_does_no_harm(archive, compression):
+    with zipfile.ZipFile(archive) as before:
+        files = {name: before.read(name) for name in before.namelist()}
+    with zipfile.ZipFile(archive, "w", compression) as again:
+        for name, content in files.items():
+            again.writestr(name, content)
     whole, rng = archive.read_bytes(), np.random.default_rng(0)
     expected, refused = read_fer2013(archive, "Training").images, 0
     directory = whole.index(b"PK\x01\x02")
@@ -202,7 +215,7 @@ def test_any_damage_to_an_archive_is_refused_or_does_no_harm(archive):
         else:
             assert len(found) <= len(expected)
             assert all((face == expected).all((1, 2)).any() for face in found)
-    assert refused > 100
+    assert refused > 75  # many bytes of the directory are of no account: times, attributes
 
 
 def blobs(eyes, mouth):

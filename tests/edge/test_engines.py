@@ -198,6 +198,12 @@ def test_the_lowest_precision_that_may_run_is_chosen(
     assert engines.open("visual").name == engines.name == name
 
 
+def test_an_engine_that_was_built_for_another_precision_is_left(build: Callable[..., Path]) -> None:
+    """In float16, as `--onnx` builds a float32 file unless told otherwise: it may compute in TF32."""
+    build("visual", "float32", precision="float16")
+    assert Engines(DEFAULT_BUNDLE, MANIFEST, "auto", "float32").open("visual").name == "onnxruntime-cpu"
+
+
 def test_int8_engines_wait_for_the_gate(build: Callable[..., Path], tmp_path: Path) -> None:
     folder = judged_bundle(tmp_path / "bundle", held=True)  # ONNX Runtime's files passed, TensorRT's have no verdict
     build("visual", "int8-tensorrt")

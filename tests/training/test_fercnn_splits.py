@@ -129,7 +129,7 @@ def test_one_actor_cannot_be_split(clips, tmp_path):
         compare_splits(recipe_of(), clips[:10], tmp_path, test_fraction=1 / 3)
 
 
-@pytest.mark.parametrize("wrong", [["--corpus", "ravdess-speech"], ["--epochs", "0"]], ids=" ".join)
+@pytest.mark.parametrize("wrong", [["--corpus", "ravdess-speech"], ["--epochs", "0"], ["--seed", "-1"]], ids=" ".join)
 def test_options_that_do_not_fit_are_rejected(wrong, tmp_path, capsys):
     assert main(["--data", str(tmp_path), "--output", str(tmp_path), *wrong]) == 2
     assert "expected" in capsys.readouterr().err

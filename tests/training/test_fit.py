@@ -14,6 +14,7 @@ from torch import nn
 import training.fit
 from bundle.errors import ArgumentError, ArtefactError
 from training.fit import AVERAGE_DECAY, FitConfig, claim_folder, fit, save_whole
+from training.metrics import Metrics
 
 CONFIG = FitConfig(epochs=4, lr=0.02, weight_decay=1e-2)
 STEPS = 3
@@ -256,6 +257,23 @@ def test_the_table_holds_each_epochs_figures(tmp_path):
     with (tmp_path / "small.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["uar"]) for row in rows] == [("0", "0.1"), ("1", "0.4"), ("2", "0.3"), ("3", "0.2")]
+
+
+def test_a_table_that_cannot_be_written_misses_no_epoch_once_it_can(tmp_path, monkeypatch):
+    write = Metrics.write
+
+    def write_three(metrics, history):
+        if len(history) == CONFIG.epochs:
+            raise OSError(28, "No space left on device")
+        write(metrics, history)
+
+    monkeypatch.setattr(Metrics, "write", write_three)
+    with pytest.raises(OSError, match="No space left"):
+        Run(tmp_path).fit()
+    monkeypatch.undo()
+    Run(tmp_path).fit()
+    with (tmp_path / "small.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
 
 
 def test_a_batch_is_made_while_the_network_is_at_the_one_before(tmp_path):

@@ -9,6 +9,7 @@ import torch
 
 import training.systems
 from bundle.features import AudioSpec, VideoSpec, WindowSpec
+from bundle.labels import CREMA_D_LABELS
 from bundle.manifest import read_manifest
 from export.main import main as edge_export
 from networks.attention_fusion import AttentionFusionConfig
@@ -22,6 +23,7 @@ from training.evaluate_main import main as edge_evaluate
 from training.main import main
 from training.mrpn_stages import MrpnRecipe
 from training.predictions import read_predictions
+from training.systems import RECIPES
 
 PARAMETERS = {"mrpn": 1_608_952, "attention-fusion": 107_964_168, "transfer": 84_956_857, "fercnn": 152_614}
 
@@ -78,6 +80,13 @@ def test_each_system_is_trained_by_one_command(system, data, tmp_path, monkeypat
     assert saved["training"]["fit"]["epochs"] == 1
     assert set(saved["split"]["held_out"]) == {2, 5, 14, 15, 16}
     kind.network(replace(SMALL[system], **saved["network"])).load_state_dict(saved["model"])
+
+
+@pytest.mark.parametrize("system", SMALL)
+def test_each_system_has_an_output_for_each_label_of_the_corpus(system):
+    make, _ = RECIPES[system]
+    head = make(SMALL[system], CREMA_D_LABELS, {}).build().parts()["head"]
+    assert {shape[-1] for shape in head.outputs.values()} == {len(CREMA_D_LABELS)}
 
 
 SOUND_ALONE = {
@@ -224,12 +233,12 @@ def test_a_training_is_deterministic_on_request(options, tmp_path, monkeypatch, 
     assert json.loads(capsys.readouterr().out) is bool(options)
 
 
-@pytest.mark.parametrize("has_it", [False, True])
-def test_emulated_bfloat16_is_told(tmp_path, monkeypatch, capsys, has_it):
+@pytest.mark.parametrize(("has_it", "status"), [(False, 2), (True, 0)])
+def test_a_processor_without_bfloat16_is_refused_it(tmp_path, monkeypatch, capsys, has_it, status):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_it})
     monkeypatch.setattr(training.systems, "train", lambda request: {})
-    assert main(["--data", str(tmp_path), "--output", str(tmp_path), "--precision", "bfloat16"]) == 0
-    assert ("this processor emulates bfloat16" in capsys.readouterr().err) is not has_it
+    assert main(["--data", str(tmp_path), "--output", str(tmp_path), "--precision", "bfloat16"]) == status
+    assert ("expected float32, or a GPU" in capsys.readouterr().err) is not has_it
 
 
 def test_training_without_a_folder_is_refused(tmp_path, capsys):

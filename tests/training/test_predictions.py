@@ -1,5 +1,7 @@
 """Predictions are found again as they were left; nothing else is taken for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,12 @@ def test_predictions_are_found_again(tmp_path):
         np.testing.assert_array_equal(getattr(found, name), getattr(left, name))
     assert (found.side, found.settings, found.temperatures) == (left.side, SETTINGS, left.temperatures)
     assert found.label_names == ("calm", "angry")
+
+
+def test_outputs_without_a_label_are_refused(tmp_path):
+    write_predictions(tmp_path, replace(predictions(), settings=SETTINGS | {"labels": ["calm", "angry", "sad"]}))
+    with pytest.raises(ArtefactError, match="2 outputs for 3 labels"):
+        read_predictions(tmp_path / "predictions.npz")
 
 
 def test_a_clip_is_named_by_its_sound():

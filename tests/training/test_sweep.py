@@ -28,6 +28,7 @@ def test_a_fold_leaves_its_figures_and_its_log(tmp_path):
     assert "unrecognized arguments: --no-such-option" in line
     assert line in (tmp_path / "log.txt").read_text()
     assert run_fold(QUICK, 0, tmp_path, 1)[0] == 0
+    assert run_fold(["--no-such-option"], 0, tmp_path, 1)[0] == 2  # leaves them
     assert len(json.loads((tmp_path / "results.json").read_text())) == len(SYSTEMS)
 
 
