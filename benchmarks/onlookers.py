@@ -11,6 +11,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 
@@ -55,7 +56,7 @@ def main() -> None:
         looked_on = open_publishers(parse_options(flags), stack)
         browsers = subprocess.Popen([sys.executable, "-c", ONLOOKERS, *looked_on.urls], stderr=subprocess.DEVNULL)
         stack.callback(browsers.terminate)
-        lines = JsonLinesPublisher(stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
+        lines = JsonLinesPublisher(stack.enter_context(open(os.devnull, "w", encoding="utf-8")), threading.Event())
         contestants = {"alone": FanOut(), "looked on": looked_on}
         for fan_out in contestants.values():
             fan_out.add(lines)

@@ -74,15 +74,17 @@ class OptionParser(argparse.ArgumentParser):
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"at line (\d+)", str(error))
             self._fail(f"{error}; expected TOML, name = value", int(found[1]) if found else len(text.splitlines()))
+        except ValueError as error:  # a number of thousands of digits
+            self._fail(f"{error}; expected TOML, name = value")
         self._lines = {name: _line_of(name, text) for name in values}
         return values
 
     def _replaced(self, given: argparse.Namespace, arguments: Sequence[str] | None) -> set[str]:
         """What of the file a source that the command line names takes the place of."""
         if given.replay:
-            return {"clip", "camera", "no-camera", "microphone", "no-microphone"}
+            return {"clip", "camera", "no-camera", "microphone", "no-microphone", "channel"}
         if given.clip:
-            return {"replay", "camera", "microphone"}
+            return {"replay", "camera", "microphone", "channel"}
         unless_named = self.parse_args(arguments, argparse.Namespace(camera=None, microphone=None))  # no defaults
         named = unless_named.camera is not None or unless_named.microphone is not None
         return {"clip", "replay", "realtime"} if named else set()

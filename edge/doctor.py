@@ -6,12 +6,13 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from bundle.command import drop_unwritten
 from bundle.errors import EdgeEmotionError, InputError
-from bundle.manifest import DEFAULT_BUNDLE
+from bundle.manifest import DEFAULT_BUNDLE, read_manifest
 from edge.checks.devices import check_camera, check_microphone
 from edge.checks.finding import Finding, findings_of
 from edge.checks.gpu import check_engines, check_gpu, check_tensorrt
@@ -134,6 +135,9 @@ def _write_report(options: argparse.Namespace, findings: Sequence[Finding]) -> N
 def _named(options: argparse.Namespace) -> list[str]:
     """What the user called things, unless every machine calls them so."""
     given = [options.camera, options.microphone, str(options.bundle)]
+    if options.bundle != DEFAULT_BUNDLE:
+        with suppress(EdgeEmotionError):
+            given.append(read_manifest(options.bundle).name)
     return [name for name in given if not name.isdecimal() and name not in (MICROPHONE, str(DEFAULT_BUNDLE))]
 
 

@@ -1,5 +1,6 @@
 """Everybody who gets the messages; each is opened, and its packages imported, only where it was asked for."""
 
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -92,6 +93,8 @@ class FanOut:
     def _tell(self, what: str, url: str, options: Options) -> None:
         """Where it is, with a token of this run; one from a file is known, and not for a journal to keep."""
         self.urls.append(url)
+        for anywhere in ("//0.0.0.0:", "//[::]:"):  # no address that another machine could open
+            url = url.replace(anywhere, f"//{socket.gethostname()}:")
         shown = f"{url.partition('?')[0]}, with ?token= of {options.token_file}" if options.token_file else url
         print(f"edge-run: {what} at {shown}", file=sys.stderr)
 

@@ -1,5 +1,7 @@
 """Images as JPEG, and back."""
 
+from contextlib import suppress
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +27,9 @@ def bgr_from_jpeg(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The same in the order that cameras give."""
     import cv2
 
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = None
+    with suppress(cv2.error):  # nothing at all, or an image that claims to be too large
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("no JPEG image")
     return image

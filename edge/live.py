@@ -34,6 +34,11 @@ class Devices:
         """The newest image since the last call."""
         return self._camera.take() if self._camera else None
 
+    @property
+    def hears(self) -> bool:
+        """Whether there is a microphone that gives sound."""
+        return self._microphone is not None and self._microphone.health in ("ok", "wrong rate")
+
     def health(self, load: Load) -> Health:
         return Health(
             self._camera.health if self._camera else "off", self._microphone.health if self._microphone else "off", load
@@ -105,10 +110,10 @@ class Pace:
         self._number = number + self._stride
         return number
 
-    def wants_image(self) -> bool:
-        """Images are left out under load: every second period of the grid, then all."""
+    def wants_image(self, hears: bool) -> bool:
+        """Images are left out under load: every second period of the grid, then all while there is sound to go by."""
         moment_ns = now_ns()
-        if self._ladder.gives_up("one modality") or moment_ns < self._next_image_ns:
+        if (self._ladder.gives_up("one modality") and hears) or moment_ns < self._next_image_ns:
             return False
         self._next_image_ns = moment_ns + (self._stride - 1) * self._step_ns * 3 // 4
         return True

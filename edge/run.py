@@ -27,6 +27,9 @@ from edge.sources.devices import list_devices
 from edge.summary import RunSummary
 from perception.state import StateMachine
 
+ONE_REQUEST_S = 1.0
+"""Signals within so long are one request to stop."""
+
 NO_KERNEL_CACHE = "cannot cache function"
 """Numba's, where neither the package's folder nor a folder of the user's can be written."""
 
@@ -74,7 +77,7 @@ def _run(options: Options) -> None:
         estimates = session.estimates(stop, stack)
         first = [*islice(estimates, 1)]  # opens the source: an output is not emptied for nothing
         if publishers.want_lines:
-            publishers.add(JsonLinesPublisher(stack.enter_context(_output(options))))
+            publishers.add(JsonLinesPublisher(stack.enter_context(_output(options)), stop))
         state = StateMachine(session.manifest.labels)
         try:
             for seq, estimate in enumerate(chain(first, estimates)):
@@ -122,9 +125,23 @@ def _open_profile(options: Options, manifest: Manifest, stack: ExitStack) -> Cal
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the update in hand is finished."""
+    """An event that Ctrl-C, SIGTERM and a terminal that is closed set, so that the update in hand is finished.
+
+    Asked again later, the run ends at once. Not within a second: `timeout` sends each signal twice.
+    """
     stop = threading.Event()
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked_s: list[float] = []
+
+    def ask(*_: object) -> None:
+        if stop.is_set() and time.monotonic() - asked_s[0] > ONE_REQUEST_S:
+            raise KeyboardInterrupt
+        asked_s.append(time.monotonic())
+        stop.set()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield stop
     finally:
@@ -146,7 +163,8 @@ def _refuse_overwriting(options: Options) -> None:
     written = {"--output": options.output, "--record": options.record, "--audit": options.audit}
     read = {
         "the clip itself": options.clip, "the replayed file itself": options.replay,
-        "--record too": options.record, "--audit too": options.audit,
+        "--record too": options.record, "--audit too": options.audit, "the token's file": options.token_file,
+        "the password's file": options.mqtt_password_file, "the broker's certificate": options.mqtt_ca,
     }  # fmt: skip
     for flag, target in written.items():
         for what, source in read.items():

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.errors import EngineError, InputError
+from bundle.errors import ArtefactError, EngineError, InputError
 from bundle.features import NS_PER_S
 from bundle.manifest import Manifest, manifest_sha256
 from edge.clock import now_ns
@@ -171,7 +171,7 @@ class Session:
                 return
             if self.options.realtime:
                 stop.wait((origin_ns + elapsed_ns - now_ns()) / NS_PER_S)
-            self._loading = entry.message["engine"] == "loading"
+            self._loading = entry.engine == "loading"
             self.clock_ns = lambda _, entry=entry: entry.emitted_ns  # type: ignore[misc]
             self.dropped, self.health = lambda entry=entry: entry.dropped, lambda entry=entry: entry.health  # type: ignore[misc]
             observation = entry.observation or perception.observe(elapsed_ns // self.manifest.window.step_ns)
@@ -228,7 +228,7 @@ class Session:
         begun_ns = now_ns()
         for chunk in devices.sound():
             self._push(perception, chunk)
-        image = devices.image() if pace.wants_image() else None
+        image = devices.image() if pace.wants_image(devices.hears) else None
         if image:
             self._push(perception, image)
         pace.worked(begun_ns)
@@ -344,9 +344,15 @@ class Session:
         self._engines.report()
         self._loading = False
         mount = CameraMount(options.rotate, options.mirror, options.mono)
-        return Perception(
-            network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
-        )
+        try:
+            return Perception(
+                network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
+            )
+        except ValueError as error:
+            raise ArtefactError(
+                f"bundle {self.manifest.name} defines features that cannot be computed: {error} Export it again with "
+                "edge-export."
+            ) from error
 
     def _open_engine(self, part: str) -> Engine:
         """With its INT8 stand-in, if that can be a rung."""

@@ -126,8 +126,8 @@ def _read(lines: Iterator[str], name: str) -> tuple[list[_Said], tuple[str, ...]
         try:
             message = json.loads(line)
             _check(message)
-            if last and message["captured_ns"] < last["captured_ns"]:
-                raise ValueError("earlier than the one before: of another session")
+            if last and (message["captured_ns"] < last["captured_ns"] or message["seq"] <= last["seq"]):
+                raise ValueError("no later than the one before: of another session")
             labels = labels or tuple(message["probabilities"] or ())
             said.append(_said(message, labels))
         except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
@@ -158,6 +158,7 @@ def _check(message: Any) -> None:
     dropped, probabilities = message["dropped"], message["probabilities"] or {}
     numbers = [
         message["captured_ns"],
+        message["seq"],
         message["age_ms"] or 0,
         *(dropped[what] for what in ("images", "audio", "updates")),
     ]

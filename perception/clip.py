@@ -290,6 +290,8 @@ def _check_completeness(path: str | Path, *tracks: _Track) -> None:
             if stream is None:
                 continue
             ended_ns, promised_ns = clip_end_ns, 1_000 * (container.duration or 0)
+            if "matroska" in container.format.name:  # counts from 0, wherever the clip starts
+                promised_ns -= max(0, _start_ns(container))
             if stream.duration:  # else, in FLV and Matroska, the header tells the end of the whole clip only
                 stream_end_ns = _ns((stream.start_time or 0) + stream.duration, stream.time_base)
                 ended_ns, promised_ns = track.ended_ns, stream_end_ns - _start_ns(container)

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundle.errors import ArtefactError
-from bundle.features import EMBEDDING, PROBS, AudioSpec, VideoSpec, WindowSpec
+from bundle.features import (
+    AUDIO_EMBEDDINGS,
+    AUDIO_MASK,
+    EMBEDDING,
+    FACE,
+    PROBS,
+    SPECTROGRAM,
+    VISUAL_EMBEDDINGS,
+    VISUAL_MASK,
+    AudioSpec,
+    VideoSpec,
+    WindowSpec,
+)
 from bundle.manifest import FLOAT32, Manifest, read_manifest
 from perception.engine import Engine
 from perception.onnxrt import OnnxRuntimeEngine
@@ -50,7 +62,8 @@ def check_runnable(manifest: Manifest) -> None:
 
     Raises
     ------
-    ArtefactError : a part is absent, or the head has other outputs than a probability for each label, of both senses
+    ArtefactError : a part is absent; one takes other inputs than the features and the window that the bundle defines;
+        an encoder gives no embedding; or the head has other outputs than a probability for each label, of both senses
         together and of each alone.
     """
     missing = [part for part in PARTS if part not in manifest.parts]
@@ -59,12 +72,40 @@ def check_runnable(manifest: Manifest) -> None:
             f"bundle {manifest.name} has parts {sorted(manifest.parts)}, without {missing}; expected {list(PARTS)}. "
             "Export it again with edge-export."
         )
+    for part in ("visual", "audio"):
+        outputs = dict(manifest.parts[part].outputs)
+        if list(outputs) != [EMBEDDING] or len(outputs[EMBEDDING]) != 1:
+            raise ArtefactError(
+                f"bundle {manifest.name} has a part {part!r} with outputs {outputs}; expected {EMBEDDING!r} alone, of "
+                "one axis. Export it again with edge-export."
+            )
+    for part, expected in _inputs(manifest).items():
+        inputs = dict(manifest.parts[part].inputs)
+        if inputs != expected:
+            raise ArtefactError(
+                f"bundle {manifest.name} has a part {part!r} with inputs {inputs}; its features and its window are "
+                f"{expected}. Export it again with edge-export."
+            )
     outputs, expected = dict(manifest.parts["head"].outputs), dict.fromkeys(PROBS, (len(manifest.labels),))
     if outputs != expected:
         raise ArtefactError(
             f"bundle {manifest.name} has {len(manifest.labels)} labels, and a head with outputs {outputs}; expected "
             f"{expected}. Export it again with edge-export."
         )
+
+
+def _inputs(manifest: Manifest) -> Mapping[str, Mapping[str, tuple[int, ...]]]:
+    """Of each part, by name, as the features and the window are defined."""
+    audio, video, window, sizes = manifest.audio, manifest.video, manifest.window, embedding_sizes(manifest)
+    images, segments = window.image_slots, window.segment_slots(audio)
+    return {
+        "visual": {FACE: video.shape},
+        "audio": {SPECTROGRAM: audio.shape},
+        "head": {
+            VISUAL_EMBEDDINGS: (images, sizes["visual"]), VISUAL_MASK: (images,),
+            AUDIO_EMBEDDINGS: (segments, sizes["audio"]), AUDIO_MASK: (segments,),
+        },
+    }  # fmt: skip
 
 
 def network_from_engines(manifest: Manifest, engines: Mapping[str, Engine]) -> Network:

@@ -33,7 +33,8 @@ def anonymous(text: str, named: Sequence[str]) -> str:
     text = re.sub(r"\b(camera|microphone) (['\"]).*?\2", r"\1 (as named)", text)
     for name in sorted(filter(None, named), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(as named)", text)
-    for folder in sorted({str(Path.home()), str(ROOT), sys.prefix, os.getcwd()} - {"/"}, key=len, reverse=True):
+    own = {os.path.expanduser("~"), str(ROOT), sys.prefix, os.getcwd()} - {"/", "~"}  # "~": nobody knows the home
+    for folder in sorted(own, key=len, reverse=True):
         text = text.replace(folder, "...")
     text = re.sub(rf"(?<![\w.:/])/(?!{SYSTEM_PATH})\S*/", ".../", text)
     text = re.sub(r"\w+://[^\s',;]+", "(an address)", text)

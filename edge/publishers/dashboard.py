@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import socket
 import threading
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,9 @@ HISTORY = 300
 PREVIEW_PX, JPEG_QUALITY = 640, 75
 MAX_STREAMS = 8
 """Of events, and as many of pictures; a page uses one of each."""
+
+MOST_CONNECTIONS = 64
+"""More are closed at once: whoever has no token must not use up the run's open files."""
 
 STALLED_S = 10.0
 """A browser that takes nothing for so long is cut off."""
@@ -139,16 +144,20 @@ class Dashboard:
 
     async def _serve(self, address: Address, started: "Future[int]") -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        for name in ("aiohttp.server", "asyncio"):  # what a stranger sends must not fill the journal
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         app = web.Application(middlewares=[self._guard])
         app.add_routes([web.get(path, _file_handler(*file)) for path, file in FILES.items()])
         app.add_routes([web.get("/events", self._send_events), web.get("/camera.mjpg", self._send_preview)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, address.host, address.port)
-            await site.start()
-            started.set_result(runner.addresses[0][1])
+            assert runner.server
+            protocol = partial(_handler_or_refusal, runner.server)
+            server = await self._loop.create_server(protocol, address.host, address.port)
+            started.set_result(server.sockets[0].getsockname()[1])
             await self._stopping.wait()
+            server.close()
             self._end(self._events | self._previews)
         finally:
             await runner.cleanup()
@@ -222,6 +231,17 @@ async def _stream(
     finally:
         slots.discard(slot)
     return response
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _handler_or_refusal(server: web.Server) -> asyncio.Protocol:
+    return server() if len(server.connections) < MOST_CONNECTIONS else _Refusal()
 
 
 def _file_handler(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -17,6 +17,9 @@ from bundle.labels import STATES
 from edge.access import Access, Address
 from edge.message import Message
 
+MOST_CONNECTIONS = 32
+"""More are closed at once: whoever has no token must not use up the run's open files and threads."""
+
 SILENCE_S = 2.0
 """Without a message for so long, the run is not healthy."""
 
@@ -146,6 +149,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.Semaphore(MOST_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, handler)
@@ -154,6 +158,18 @@ class _Server(ThreadingHTTPServer):
         # HTTPServer's would ask the resolver for our name, which may take seconds without a network.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, *_: object) -> None:
         """A client that left before it got its answer is no one's concern."""

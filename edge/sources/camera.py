@@ -140,7 +140,7 @@ class Camera:
             self._capture.release()
 
     def _reopen(self) -> None:
-        with suppress(InputError):  # still lost, as `connected` says
+        with suppress(Exception):  # whatever OpenCV and the system say: still lost, as `connected` tells
             self._capture = self._open(self._source)
             self._reopened_ns = now_ns()
             self._watch.reopened()
@@ -157,8 +157,8 @@ class Camera:
             return False
         captured_ns = now_ns()
         decoded, image = capture.retrieve()
-        if not decoded:
-            return True
+        if not decoded:  # one image may be broken; a camera that sends no other is opened anew
+            return captured_ns - max(self._heard_ns, self._reopened_ns) < READ_TIMEOUT_MS * 1_000_000
         self._heard_ns = captured_ns
         self._watch.update(image, captured_ns)
         if self._watch.health == "frozen":

@@ -17,7 +17,7 @@ from perception.chunks import AudioChunk, Observation, VideoChunk
 
 @dataclass(frozen=True)
 class RecordedUpdate:
-    """observation : None where it was not asked for. message : as it was published.
+    """observation : None where it was not asked for. message : as it was published. engine : what it names.
 
     probs : float32 ndarray [shape=(labels,)], None with source "none".
     """
@@ -26,6 +26,7 @@ class RecordedUpdate:
     observation: Observation | None
     probs: npt.NDArray[np.float32] | None
     message: Mapping[str, Any]
+    engine: str
     emitted_ns: int
     dropped: Dropped
     health: Health
@@ -98,7 +99,7 @@ def _entry_from_frame(frame: Frame, coder: ObservationCoder | None) -> RecordedU
         observation = coder.decode(frame) if coder else None
         message, probs = frame.fields["message"], frame.arrays.get("probs")
         return RecordedUpdate(
-            captured_ns, observation, probs, message, checked_time_ns(message["emitted_ns"]),
+            captured_ns, observation, probs, message, message["engine"], checked_time_ns(message["emitted_ns"]),
             part_from_message(Dropped, message), part_from_message(Health, message),
         )  # fmt: skip
     if frame.kind == "sound":

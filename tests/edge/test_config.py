@@ -284,3 +284,13 @@ class TestExample:
             import tomli as tomllib
         values = tomllib.loads("\n".join(f"{name} = {value}" for name, value in self.SAID))
         assert len(values) == len(self.SAID)
+
+
+def test_a_clip_takes_the_place_of_the_files_microphone_and_its_channel(car: Car) -> None:
+    path = car("microphone = 3\nchannel = 1\n")
+    assert parsed(path).channel == 1
+    assert parsed(path, "--clip", "drive.mp4").channel is None
+
+
+def test_a_number_of_thousands_of_digits_is_refused(car: Car, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected TOML" in refused(capsys, car(f"microphone = {'9' * 5000}\n"))

@@ -436,6 +436,19 @@ class TestProgram:
         assert "It holds no image, no sound" in told
         assert "Python 3." in told
 
+    def test_report_leaves_out_the_name_of_a_bundle(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(network, "_works_s", lambda _: [0.01])
+        folder, report = tmp_path / "bundle", tmp_path / "report.md"
+        shutil.copytree(DEFAULT_BUNDLE, folder)
+        write_manifest(folder, replace(read_manifest(folder), name="alices-car"))
+        main(["--bundle", str(folder), "--camera", "none", "--report", str(report)])
+        assert "alices-car" in capsys.readouterr().out
+        told = report.read_text()
+        assert "alices-car" not in told
+        assert "| bundle | ok | (as named), mrpn" in told
+
     @pytest.mark.parametrize(
         ("text", "told"),
         [

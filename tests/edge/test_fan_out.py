@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -118,6 +119,14 @@ def test_token_of_a_file_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     err = capsys.readouterr().err
     assert "0123456789abcdef" not in err
     assert err.endswith(f"/metrics, with ?token= of {token}\n")
+
+
+@pytest.mark.parametrize("anywhere", ["0.0.0.0", "[::]"])
+def test_address_that_others_can_open_is_told(anywhere: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as stack:
+        open_publishers(parse_options(["--metrics", f"{anywhere}:0"]), stack)
+    told = capsys.readouterr().err
+    assert re.search(rf"metrics at http://{re.escape(socket.gethostname())}:\d+/metrics\?token=", told)
 
 
 def test_without_onlookers_there_is_no_tap() -> None:

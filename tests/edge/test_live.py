@@ -11,7 +11,8 @@ import edge.engines
 import edge.run
 import edge.session
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, read_manifest
-from edge.live import Int8Rung, rungs
+from edge.clock import now_ns
+from edge.live import Int8Rung, Pace, rungs
 from edge.load import LoadLadder
 from edge.message import Load
 from perception.engine import Tensors
@@ -49,6 +50,16 @@ def test_only_what_is_run_and_can_be_spared_is_a_rung(
 ) -> None:
     manifest = read_manifest(judged_bundle(tmp_path / "bundle", held))
     assert rungs(manifest, precision, both=both) == expected
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_images_are_given_up_only_while_there_is_sound(hears: bool) -> None:
+    class Overloaded(LoadLadder):
+        def gives_up(self, load: Load) -> bool:
+            return load == "one modality"
+
+    pace = Pace(now_ns(), 200_000_000, Overloaded(["normal", "one modality"]))
+    assert pace.wants_image(hears) is not hears
 
 
 def test_float_comes_back_after_int8_even_if_int8_failed() -> None:

@@ -1,6 +1,11 @@
 """A state as a message."""
 
+import fcntl
+import io
 import json
+import os
+import threading
+import time
 from pathlib import Path
 
 import jsonschema
@@ -45,14 +50,10 @@ def test_every_field_of_the_schema_is_explained() -> None:
     assert all(f"dropped.{field}" in explained for field in SCHEMA["properties"]["dropped"]["required"])
 
 
-class Lines:
+class Lines(io.StringIO):
     """A stream that counts its flushes."""
 
-    def __init__(self) -> None:
-        self.text, self.flushed = "", 0
-
-    def write(self, text: str) -> None:
-        self.text += text
+    flushed = 0
 
     def flush(self) -> None:
         self.flushed += 1
@@ -60,16 +61,43 @@ class Lines:
 
 def test_each_message_is_one_line_that_is_flushed() -> None:
     lines = Lines()
-    publisher = JsonLinesPublisher(lines)  # type: ignore[arg-type]
+    publisher = JsonLinesPublisher(lines, threading.Event())
     publisher.publish(SEEN)
     publisher.publish(UNSEEN)
-    assert [json.loads(line) for line in lines.text.splitlines()] == [SEEN, UNSEEN]
+    assert [json.loads(line) for line in lines.getvalue().splitlines()] == [SEEN, UNSEEN]
     assert lines.flushed == 2
+
+
+def test_a_reader_that_takes_nothing_is_waited_for_until_the_run_is_to_stop() -> None:
+    reading, writing = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "w"), strict=True))
+    with reading, writing:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        stop, published = threading.Event(), []
+
+        def publish() -> None:
+            publisher = JsonLinesPublisher(writing, stop)
+            while not stop.is_set():
+                publisher.publish(SEEN)
+                published.append(SEEN)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        reading.read1(4096)  # waits for the first lines
+        before = len(published)
+        while len(published) == before:  # it goes on with a reader that comes back
+            time.sleep(0.01)
+        thread.join(0.5)
+        assert thread.is_alive()
+        stop.set()
+        thread.join(5)
+        assert not thread.is_alive()
+        writing.close()
+        assert all(json.loads(line) == SEEN for line in reading)  # none was cut
 
 
 def test_number_that_is_none_is_never_published() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        JsonLinesPublisher(Lines()).publish({**SEEN, "age_ms": float("nan")})  # type: ignore[arg-type]
+        JsonLinesPublisher(Lines(), threading.Event()).publish({**SEEN, "age_ms": float("nan")})
 
 
 def test_summary_adds_up() -> None:

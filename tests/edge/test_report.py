@@ -133,7 +133,7 @@ def test_session_without_any_data_has_a_page(drive: Drive) -> None:
 
 
 def test_long_session_gives_a_page_of_bounded_size(drive: Drive) -> None:
-    long = [{**m, "captured_ns": i * 2_000_000_000} for i, m in enumerate(drive(60) * 60)]
+    long = [{**m, "captured_ns": i * 2_000_000_000, "seq": i} for i, m in enumerate(drive(60) * 60)]
     page = page_of(session_of(long))
     assert len(page) < 1_000_000
     assert "1:50:00" in page
@@ -168,9 +168,11 @@ def test_field_of_another_type_is_refused(drive: Drive, field: str, value: objec
         session_of([*drive(5), {**drive(6)[5], field: value}])
 
 
-def test_two_sessions_in_one_file_are_refused(drive: Drive) -> None:
+@pytest.mark.parametrize("later_ns", [0, 10**12])
+def test_two_sessions_in_one_file_are_refused(drive: Drive, later_ns: int) -> None:
+    second = [{**message, "captured_ns": message["captured_ns"] + later_ns} for message in drive(10)]
     with pytest.raises(InputError, match=r"line 11 is no message .* of another session"):
-        session_of(drive(10) + drive(10))
+        session_of(drive(10) + second)
 
 
 def test_empty_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

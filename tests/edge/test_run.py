@@ -5,6 +5,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,7 @@ from perception.face import FaceDetection
 from perception.mediapipe_face import MediaPipeFaceDetector
 from perception.network import open_network
 from tests.uncached import uncached_probs
-from tests.virtual_devices import MjpegCamera, VirtualMicrophone
+from tests.virtual_devices import MjpegCamera, VirtualMicrophone, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "demo" / "driver.mp4"
@@ -294,6 +295,19 @@ class TestBadInput:
             (lambda folder: (folder / "manifest.json").unlink(), "holds no manifest.json"),
             (lambda folder: change_manifest(folder, parts=without_audio), "without ['audio']"),
             (lambda folder: change_manifest(folder, labels=lambda labels: labels[:-1]), "has 7 labels"),
+            (
+                lambda folder: change_manifest(folder, video=lambda video: replace(video, size_px=64)),
+                "a part 'visual' with inputs {'face': (1, 48, 48)}; its features and its window are {'face': (1, 64, 6",
+            ),
+            (
+                lambda folder: change_manifest(folder, window=lambda window: replace(window, window_s=2.0)),
+                "a part 'head' with inputs {'visual_embeddings': (40, 128)",
+            ),
+            (lambda folder: change_manifest(folder, parts=without_embedding), "expected 'embedding' alone"),
+            (
+                lambda folder: change_manifest(folder, audio=lambda audio: replace(audio, fmax_hz=9e3)),
+                "defines features that cannot be computed: mel range is 50.0..9000.0 Hz",
+            ),
             (lambda folder: change_manifest(folder, parts=without_senses), "a head with outputs {'probs_fused': (8,)}"),
         ],
     )
@@ -356,6 +370,16 @@ def without_senses(parts: dict[str, Any]) -> dict[str, Any]:
     return {**parts, "head": replace(parts["head"], outputs={"probs_fused": (8,)})}
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def without_embedding(parts: dict[str, Any]) -> dict[str, Any]:
+    return {**parts, "audio": replace(parts["audio"], outputs={"logits": (8,)})}
+
+
 def flip_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -363,7 +387,7 @@ def flip_byte(path: Path) -> None:
 
 
 class TestProcess:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_signal_ends_the_run_after_a_whole_line_with_a_summary(self, number: signal.Signals) -> None:
         command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO), "--realtime"]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -374,6 +398,33 @@ class TestProcess:
         assert process.returncode == 0
         assert len(messages("".join(first) + rest)) >= 5
         assert "updates" in stderr
+
+    def test_a_reader_that_takes_nothing_does_not_hold_up_the_stop(self) -> None:
+        command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO)]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pipesize=4096
+        ) as process:
+            assert process.stderr is not None
+            assert any("runs on" in line for line in process.stderr)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(5)  # the pipe is full by now
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+            written, stderr = process.communicate()
+        assert 1 <= len(messages(written)) < 30
+        assert "updates" in stderr
+
+    def test_asked_twice_to_stop_a_run_that_waits_for_a_reader_ends(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO), "--output", str(tmp_path / "pipe")]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: catches(process.pid, signal.SIGTERM), within_s=20)
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1.5)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+            assert process.communicate()[1] == ""
 
     def test_closed_standard_error_leaves_the_lines_alone(self, demo: subprocess.CompletedProcess[str]) -> None:
         command = f"{sys.executable} -m edge.run --clip {DEMO} 2>&-"

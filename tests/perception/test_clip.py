@@ -215,6 +215,19 @@ def test_offset_between_sound_and_images_is_kept_and_time_starts_with_the_first(
     assert chirp_time_s(audio) == pytest.approx(sound_at_s + 0.5 - start_s, abs=0.001)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_clip_that_does_not_start_at_0_is_complete(tmp_path, suffix):
+    """As one of several that a dashcam wrote without a break."""
+    writer = ClipWriter(tmp_path / f"clip.{suffix}")
+    writer.add_video("libx264", map(picture, range(50)), 60 + np.arange(50) / FPS)
+    writer.add_audio("aac", 48_000, sound(48_000, duration_s=2.0), starts_s=60 + np.arange(20) / 10)
+    audio, video = split(decode_clip(writer.write()))
+    assert [index_of(chunk.image) for chunk in video] == list(range(50))
+    assert chirp_time_s(audio) == pytest.approx(0.5, abs=0.03)  # AAC begins with 21 ms of silence
+    _, error = decode_until_error(keep(writer.path, 0.5))
+    assert "by its header" in str(error) or suffix == "mp4"  # whose index is at its end
+
+
 def test_chunks_come_in_the_order_in_which_they_are_complete(mp4):
     chunks = list(decode_clip(mp4))
     assert [due_ns(chunk) for chunk in chunks] == sorted(due_ns(chunk) for chunk in chunks)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import edge.publishers.dashboard
 from bundle.errors import InputError
 from edge.access import Access, Address
 from edge.message import Message
@@ -231,6 +232,31 @@ def test_token_is_needed_beyond_this_machine() -> None:
         assert get(f"{base}?token=0123456789abcdeF")[0] == 401
         assert get(f"{base}?{query}")[0] == 200
         assert get(base, Authorization="Bearer 0123456789abcdef")[0] == 200
+
+
+def test_strangers_do_not_use_up_the_open_files(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(edge.publishers.dashboard, "MOST_CONNECTIONS", 3)
+    port = int(dashboard.url.rstrip("/").rpartition(":")[2])
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    wait_until(lambda: refuses(port))
+    for connection in idle:
+        connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        connection.close()
+    wait_until(lambda: not refuses(port))
+    assert get(dashboard.url)[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def refuses(port: int) -> bool:
+    """Whether a new connection is closed before anything was asked."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(0.5)
+        try:
+            return connection.recv(1) == b""
+        except TimeoutError:
+            return False
 
 
 def test_address_that_is_taken_is_refused_in_one_line(dashboard: Dashboard) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+import edge.publishers.metrics
 from bundle.errors import InputError
 from edge.access import Access, Address
 from edge.message import Message
+from tests.virtual_devices import wait_until
 
 pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
 from prometheus_client.parser import text_string_to_metric_families
@@ -147,6 +149,19 @@ def test_token_is_needed_for_figures_but_not_for_health(drive: Drive) -> None:
         assert get(url)[0] == 200
         assert get(plain, Authorization="Bearer 0123456789abcdef")[0] == 200
         assert get(plain.replace("/metrics", "/healthz"))[0] == 200
+
+
+def test_strangers_do_not_use_up_the_threads(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge.publishers.metrics, "MOST_CONNECTIONS", 3)
+    with Metrics(Address("127.0.0.1", 0), Access("127.0.0.1", None)) as metrics:
+        metrics.publish(drive(1)[0])
+        port = int(metrics.url.removesuffix("/metrics").rpartition(":")[2])
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        with socket.create_connection(("127.0.0.1", port)) as refused:
+            assert refused.recv(1) == b""
+        for connection in idle:
+            connection.close()
+        wait_until(lambda: get(metrics.url)[0] == 200)
 
 
 def test_client_that_says_nothing_or_leaves_is_no_trouble(

@@ -105,6 +105,37 @@ class OneImage:
         pass
 
 
+class BrokenImages:
+    """A capture whose images can no longer be decoded."""
+
+    def grab(self):
+        time.sleep(0.02)
+        return True
+
+    def retrieve(self):
+        return False, None
+
+    def release(self):
+        pass
+
+
+def test_camera_whose_images_are_all_broken_is_reopened_until_that_succeeds(monkeypatch):
+    monkeypatch.setattr(camera_module, "READ_TIMEOUT_MS", 200)
+    monkeypatch.setattr(camera_module, "REOPEN_S", 0.05)
+    good = OneImage(np.zeros((2, 3, 3), np.uint8))
+    found = iter([BrokenImages(), OSError(24, "Too many open files"), InputError("no camera"), good])
+
+    def open_capture(_):
+        capture = next(found)
+        if isinstance(capture, Exception):
+            raise capture
+        return capture
+
+    with Camera(0, open_capture=open_capture) as camera:
+        assert next_chunk(camera).image.shape == (2, 3, 3)
+        good.unhung.set()
+
+
 def test_image_of_one_channel_becomes_three(monkeypatch):
     capture = OneImage(np.full((2, 3), 7, np.uint8))
     monkeypatch.setattr(camera_module, "capture_from_source", lambda _: capture)
