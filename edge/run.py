@@ -133,7 +133,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     asked_s: list[float] = []
 
     def ask(*_: object) -> None:
-        if stop.is_set() and time.monotonic() - asked_s[0] > ONE_REQUEST_S:
+        if asked_s and time.monotonic() - asked_s[0] > ONE_REQUEST_S:
             raise KeyboardInterrupt
         asked_s.append(time.monotonic())
         stop.set()
