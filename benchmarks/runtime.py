@@ -133,7 +133,10 @@ def _edge_run(command: Sequence[str], errors: Path) -> Iterator[subprocess.Popen
 
 
 def _watch(process: subprocess.Popen[str], lasts_s: float) -> tuple[list[Message], dict[str, Any]]:
-    """Read messages and sample the process each second, from its first message on."""
+    """Read messages and sample the process each second, from the first message after its networks are loaded.
+
+    A machine's first start compiles kernels meanwhile, longer than the warm-up.
+    """
     assert process.stdout is not None
     messages: list[Message] = []
     first = threading.Event()
@@ -141,8 +144,10 @@ def _watch(process: subprocess.Popen[str], lasts_s: float) -> tuple[list[Message
     def read() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            messages.append(json.loads(line))
-            first.set()
+            message = json.loads(line)
+            if message["engine"] != "loading":
+                messages.append(message)
+                first.set()
         first.set()
 
     reader = threading.Thread(target=read, daemon=True)

@@ -342,10 +342,9 @@ class Session:
             detect = MediaPipeFaceDetector(options.roi).detect
         network = network_from_engines(self.manifest, {part: self._open_engine(part) for part in self.manifest.parts})
         self._engines.report()
-        self._loading = False
         mount = CameraMount(options.rotate, options.mirror, options.mono)
         try:
-            return Perception(
+            perception = Perception(
                 network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
             )
         except ValueError as error:
@@ -353,6 +352,8 @@ class Session:
                 f"bundle {self.manifest.name} defines features that cannot be computed: {error} Export it again with "
                 "edge-export."
             ) from error
+        self._loading = False
+        return perception
 
     def _open_engine(self, part: str) -> Engine:
         """With its INT8 stand-in, if that can be a rung."""
