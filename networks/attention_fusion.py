@@ -24,7 +24,7 @@ from bundle.features import (
 )
 from networks.resnet import ResNet18
 from networks.resnet3d import ResNet3d
-from networks.system import NetworkPart, Runs, System
+from networks.system import NetworkPart, Runs, System, check_sizes
 
 SNIPPET = "snippet"
 SNIPPETS, SPECTROGRAMS = "snippets", "spectrograms"  # of a batch of whole windows
@@ -73,6 +73,7 @@ class AttentionFusionConfig:
             )
         if self.loss not in get_args(MetricLoss):
             raise ArgumentError(f"loss is {self.loss!r}; expected one of {', '.join(get_args(MetricLoss))}.")
+        check_sizes(self, "visual_width", "audio_width", "channels", "grid", "size_px")
         if any(size % self.heads for size in (self.channels, self.grid**2, self.features)):
             raise ArgumentError(
                 f"channels {self.channels}, grid ** 2 = {self.grid**2}, 8 * audio_width = {self.features}; "

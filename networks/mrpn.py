@@ -15,7 +15,7 @@ from bundle.errors import ArgumentError
 from bundle.features import EMBEDDING, FACE, SPECTROGRAM
 from networks.aggregators import AGGREGATORS
 from networks.resnet import ResNet18
-from networks.system import NetworkPart, Runs, System
+from networks.system import NetworkPart, Runs, System, check_sizes
 
 Fusion = Literal["n0", "n0-late", "n1", "n2"]
 Task = Literal["classification", "regression"]
@@ -64,9 +64,7 @@ class MrpnConfig:
                 raise ArgumentError(f"{name} is {getattr(self, name)!r}; expected one of {known}.")
         if self.aggregator != "lstm" and self.aggregate_size % 4:
             raise ArgumentError(f"aggregate_size is {self.aggregate_size}; expected a multiple of 4.")
-        for name in ("visual_width", "audio_width"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"{name} is {getattr(self, name)}; expected 1 or more.")
+        check_sizes(self, "visual_width", "audio_width", "aggregate_size", "hidden_size")
         if self.modalities not in (("visual", "audio"), ("visual",), ("audio",)):
             raise ArgumentError(
                 f"modalities are {self.modalities}; expected ('visual', 'audio'), in this order, or one of them."

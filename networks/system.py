@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from bundle.errors import ArgumentError
+
 Runs = Literal["image", "snippet", "segment", "window"]
 """How often a part runs: once per face image, per snippet of images, per audio segment, or at each update."""
 
@@ -34,3 +36,10 @@ class System(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Logits (B, labels) by output name ("probs_fused", ...) from inputs by name, as the system says."""
+
+
+def check_sizes(config: object, *names: str) -> None:
+    """ArgumentError where one of these sizes of a configuration is less than 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ArgumentError(f"{name} is {getattr(config, name)}; expected 1 or more.")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bundle.errors import ArgumentError
 from bundle.features import EMBEDDING, FACE, PROBS, PROBS_AUDIO, VISUAL_EMBEDDINGS, VISUAL_MASK
 from networks.panns import MEL_BANDS, Cnn14
-from networks.system import NetworkPart, System
+from networks.system import NetworkPart, System, check_sizes
 
 SIZE_PX = 48
 SALIENCY = "saliency"
@@ -49,6 +49,7 @@ class TransferConfig:
     audio_columns: int = 400
 
     def __post_init__(self) -> None:
+        check_sizes(self, "stn_width", "audio_width")
         if self.embedding not in get_args(Embedding):
             raise ArgumentError(f"embedding is {self.embedding!r}; expected one of {', '.join(get_args(Embedding))}.")
         if not self.lstm_size and (self.embedding != "posteriors" or self.stn_labels != self.labels):

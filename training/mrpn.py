@@ -53,7 +53,8 @@ class MrpnTraining:
         if "audio" in stages.encoders:
             clips = stages.train_clips()
             results |= _figures(*clips)
-            stages.train_audio()
+            if "audio" in self.model.head.branch:
+                stages.train_audio()
         if "visual" in stages.encoders:
             stages.train_visual()
             faces = stages.predict_faces("PrivateTest")

@@ -346,10 +346,11 @@ class MrpnStages:
         return torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
 
 
-def stages_of(modalities: Sequence[str]) -> Sequence[str]:
-    """Those that are trained of these modalities."""
-    alone = {"audio": STAGES[:2], "visual": STAGES[2:3]}
-    return STAGES if len(modalities) > 1 else alone[modalities[0]]
+def stages_of(network: MrpnConfig) -> Sequence[str]:
+    """Those in which such a network is trained: of one modality its own, and without side branches none for them."""
+    if len(network.modalities) == 1:
+        return {"audio": STAGES[:2], "visual": STAGES[2:3]}[network.modalities[0]]
+    return [stage for stage in STAGES if stage != "audio" or network.fusion != "n0"]
 
 
 def predict(model: Mrpn, windows: Sequence[Window]) -> tuple[Probs, Ints]:

@@ -90,13 +90,13 @@ def train(request: Request) -> Mapping[str, Any]:
 
 
 SLIM_OPTIONS: Mapping[str, type] = {
-    "modalities": str, "visual_width": int, "audio_width": int, **{f"{stage}_epochs": int for stage in STAGES},
-    "average": bool, "disturbances": bool,
+    "modalities": str, "fusion": str, "visual_width": int, "audio_width": int,
+    **{f"{stage}_epochs": int for stage in STAGES}, "average": bool, "disturbances": bool,
 }  # fmt: skip
 """Of the slim MRPN's recipe: fields of its network, and epochs of its stages.
 
-modalities : "visual" or "audio" trains the stages of one alone. average : of `FitConfig`, in all stages.
-disturbances : of `MrpnRecipe`.
+modalities : "visual" or "audio" trains the stages of one alone. fusion : of both; "n0-late" is not for stages.
+average : of `FitConfig`, in all stages. disturbances : of `MrpnRecipe`.
 """
 
 
@@ -116,15 +116,20 @@ def _slim_recipe(request: Request, config: MrpnConfig, split: DeploymentSplit | 
     changes: dict[str, Any] = dict(request.options)
     average, disturbances = changes.pop("average", False), changes.pop("disturbances", True)
     epochs = {stage: changes.pop(f"{stage}_epochs") for stage in STAGES if f"{stage}_epochs" in changes}
+    if changes.get("fusion") == "n0-late":
+        raise ArgumentError(
+            "fusion is n0-late, which starts from a network per modality; expected n0, n1, n2, or --variant n0-late."
+        )
     if "modalities" in changes:
-        if request.weights:
-            raise ArgumentError("modalities leaves no use for --weights; expected one of the two.")
+        if request.weights or "fusion" in changes:
+            raise ArgumentError("modalities leaves no use for --weights and fusion; expected one or the other.")
         changes["modalities"] = tuple(changes["modalities"].split(","))
     recipe = MrpnRecipe(split, request.seed, replace(config, **changes), disturbances=disturbances)
-    idle = [f"{stage}_epochs" for stage in epochs if stage not in stages_of(recipe.network.modalities)]
+    trained = stages_of(recipe.network)
+    idle = [f"{stage}_epochs" for stage in epochs if stage not in trained]
     if idle:
         raise ArgumentError(
-            f"modalities leaves no use for {', '.join(idle)}; expected epochs of stages that are trained."
+            f"{', '.join(idle)}: this network has no such stage; expected epochs of {', '.join(trained)}."
         )
     fits = {stage: replace(getattr(recipe, stage), average=average) for stage in STAGES}
     return replace(recipe, **fits | {stage: replace(fits[stage], epochs=count) for stage, count in epochs.items()})
@@ -139,11 +144,14 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
             f"--weights names {', '.join(strangers)}; expected parts of this {request.system} that published weights "
             f"can be loaded into: {', '.join(parts) or 'it has none'}."
         )
-    wrong = [name for name, value in request.options.items() if type(value) is not known.get(name)]
+    sizes = NETWORK_OPTIONS[request.system]
+    wrong = [name for name, value in request.options.items() if type(value) is not (known | sizes).get(name)]
     if wrong:
-        expected = ", ".join(f"{name}={kind.__name__}" for name, kind in known.items()) or "none"
+        expected = ", ".join(f"{name}={kind.__name__}" for name, kind in (known | sizes).items()) or "none"
         raise ArgumentError(f"{request.system} has no option {', '.join(wrong)} of that kind; expected {expected}.")
-    recipe = make(config, labels, request.weights, **request.options)
+    config = replace(config, **{name: value for name, value in request.options.items() if name in sizes})
+    options = {name: value for name, value in request.options.items() if name in known}
+    recipe = make(config, labels, request.weights, **options)
     plain = Request(request.data, request.output)
     own = [
         name for name in ("keep", "epochs", "batch_size", "precision") if getattr(request, name) != getattr(plain, name)
@@ -209,7 +217,7 @@ def _fercnn(config: Any, labels: Sequence[str], _: Weights) -> Recipe:
     return FercnnRecipe(config, labels)
 
 
-RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {
+RECIPES: Mapping[str, tuple[Callable[..., Recipe], dict[str, type]]] = {
     "mrpn": (_mrpn, {"standardize": str, "slices": bool, "alike": bool}),
     "attention-fusion": (_attention_fusion, {}),
     "transfer": (
@@ -228,6 +236,18 @@ RECIPES: Mapping[str, tuple[Callable[..., Recipe], Mapping[str, type]]] = {
 """By system: what makes its recipe of a configuration, labels and weights; and its further options, which the recipe
 explains.
 """
+
+NETWORK_OPTIONS: Mapping[str, dict[str, type]] = {
+    "mrpn": {
+        "visual_width": int, "audio_width": int, "aggregate_size": int, "hidden_size": int, "small_input": bool,
+    },
+    "attention-fusion": {
+        "depth": int, "visual_width": int, "audio_width": int, "channels": int, "grid": int, "size_px": int,
+    },
+    "transfer": {"stn_width": int, "audio_width": int},
+    "fercnn": {},
+}  # fmt: skip
+"""By system: fields of its network's configuration that --set may change, for networks that a CPU can train."""
 
 WEIGHTED_PARTS: Mapping[str, Callable[[Any], Sequence[str]]] = {
     "mrpn": lambda config: config.modalities,

@@ -23,7 +23,7 @@ from training.evaluate_main import main as edge_evaluate
 from training.main import main
 from training.mrpn_stages import MrpnRecipe
 from training.predictions import read_predictions
-from training.systems import RECIPES
+from training.systems import NETWORK_OPTIONS, RECIPES
 
 PARAMETERS = {"mrpn": 1_608_952, "attention-fusion": 107_964_168, "transfer": 84_956_857, "fercnn": 152_614}
 
@@ -112,6 +112,26 @@ def test_each_system_hears_a_corpus_without_faces(system, data, tmp_path, monkey
     assert kept.settings["training"]["fit"] | {"keep": "last", "patience": None} == kept.settings["training"]["fit"]
 
 
+@pytest.mark.parametrize(
+    ("system", "sizes"),
+    [
+        ("mrpn", "visual_width=2 audio_width=2 aggregate_size=8 hidden_size=8 small_input=true"),
+        ("attention-fusion", "depth=18 visual_width=8 audio_width=8 channels=64 grid=4 size_px=32"),
+        ("transfer", "stn_width=2 audio_width=2"),
+    ],
+)
+def test_a_paper_network_is_trained_in_other_sizes(system, sizes, data, tmp_path, capsys):
+    variant = ["--variant", "n1"] if system == "mrpn" else []
+    command = ["--system", system, *variant, "--data", str(data), "--epochs", "1", "--threads", "1"]
+    command += [part for size in sizes.split() for part in ("--set", size)]
+    assert main([*command, "--output", str(tmp_path)]) == 0
+    assert "probs_fused" in json.loads(capsys.readouterr().out)
+    saved = torch.load(tmp_path / f"{system}.pt", weights_only=True)
+    asked = {name: json.loads(value) for name, value in (size.split("=") for size in sizes.split())}
+    assert saved["network"] | asked == saved["network"]
+    assert set(asked) <= set(NETWORK_OPTIONS[system])
+
+
 def test_the_slim_recipe_takes_fold_protocol_and_sizes(data, tmp_path, monkeypatch, capsys):
     recipes = []
 
@@ -191,10 +211,13 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         (["--variant", "n1", "--protocol", "mine"], "expected one of deployment-ravdess"),
         (["--fold", "5"], r"expected 0..4 of deployment-ravdess"),
         (["--epochs", "3"], "the slim MRPN has a recipe of its own"),
-        (["--set", "visual_width=wide"], "and --set of modalities, visual_width, audio_width, clips_epochs, audio_"),
+        (["--set", "visual_width=wide"], "and --set of modalities, fusion, visual_width, audio_width, clips_epochs"),
         (["--set", "visual_epochs=0"], "epochs are 0; expected 1 or more"),
         (["--jobs", "2"], "--jobs and --scheduler are for --folds"),
-        (["--set", "modalities=audio", "--set", "fused_epochs=3"], "modalities leaves no use for fused_epochs"),
+        (["--set", "modalities=audio", "--set", "fused_epochs=3"], "fused_epochs: this network has no such stage"),
+        (["--set", "fusion=n0", "--set", "audio_epochs=3"], "expected epochs of clips, visual, fused."),
+        (["--set", "fusion=n0-late"], "expected n0, n1, n2, or --variant n0-late"),
+        (["--set", "fusion=n1", "--set", "modalities=audio"], "no use for --weights and fusion"),
         (["--weights", "audio=a.pt"], "--weights visual=visual.pt of another fold"),
         (["--weights", "visual=a.pt", "--set", "modalities=audio"], "modalities leaves no use for --weights"),
         (["--set", "modalities=sound"], "modalities are ('sound',); expected ('visual', 'audio')"),
@@ -208,6 +231,10 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
         ),
         (["--system", "transfer", "--set", "frozen_blocks=true"], "no option frozen_blocks of that kind"),
         (["--variant", "n1", "--set", "standardize=segment"], "expected 'wave' or 'running'"),
+        (["--variant", "n1", "--set", "hidden_size=0"], "hidden_size is 0; expected 1 or more"),
+        (["--variant", "n1", "--set", "labels=3"], "no option labels of that kind; expected standardize=str"),
+        (["--system", "attention-fusion", "--set", "grid=0"], "grid is 0; expected 1 or more"),
+        (["--system", "transfer", "--set", "audio_width=0"], "audio_width is 0; expected 1 or more"),
         (["--system", "transfer", "--set", "in_stages=true", "--keep", "last"], "expected no --keep."),
         (["--system", "transfer", "--set", "in_stages=true", "--epochs", "3"], "expected no --epochs."),
         (["--variant", "n0-late"], "Train the variants of one modality first"),
@@ -266,5 +293,5 @@ def test_a_folder_without_films_is_refused(corpus, tmp_path, capsys):
 
 
 def test_every_system_has_a_recipe():
-    assert set(training.systems.RECIPES) == set(SYSTEMS)
+    assert set(RECIPES) == set(NETWORK_OPTIONS) == set(SYSTEMS)
     assert variant_config("fercnn") == ("multimodal", FercnnConfig())

@@ -246,6 +246,18 @@ def test_one_modality_is_trained_alone(data, trained, tmp_path, modality, output
     ]
 
 
+@pytest.mark.parametrize(("fusion", "outputs"), [("n0", PROBS[:1]), ("n1", PROBS)])
+def test_other_fusions_are_trained_on_the_same_faces(data, trained, tmp_path, fusion, outputs):
+    folder = trained[0]
+    share_faces(folder, tmp_path)
+    recipe = replace(RECIPE, network=replace(RECIPE.network, fusion=fusion))
+    results = MrpnTraining(recipe, data, tmp_path, visual=folder / "visual.pt").run()
+    assert list(results) == ["probs_clip", "fer2013_private_test", *outputs]
+    assert read_predictions(tmp_path / FILE).probs.keys() == set(outputs)
+    assert (tmp_path / "audio.pt").exists() is (fusion != "n0")
+    assert load(tmp_path / "mrpn.pt")["network"]["fusion"] == fusion
+
+
 def test_faces_alone_are_told_also_from_their_mirror_images_and_calibrated(data, trained, tmp_path, monkeypatch):
     share_faces(trained[0], tmp_path)
     training = MrpnTraining(replace(RECIPE, network=replace(RECIPE.network, modalities=("visual",))), data, tmp_path)
