@@ -7,7 +7,8 @@ from pathlib import Path
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log says again, at length, what the errors say
 
-from grpc import StatusCode
+from grpc import RpcError, StatusCode
+from kuksa.val.v2.val_pb2 import GetServerInfoRequest
 from kuksa_client.grpc import (
     DataEntry,
     Datapoint,
@@ -53,6 +54,7 @@ class Databroker:
         self.address = f"{host}:{port}"
         self._options = {"host": host, "port": port, "token": token, "root_certificates": ca_file}
         self._client: VSSClient | None = None
+        self._has_v2 = True
         self._pause_s, self._retry_at_s = PAUSE_S[0], 0.0
         self._told: set[str] = set()
 
@@ -71,7 +73,9 @@ class Databroker:
             if self._client is None:
                 self._client = VSSClient(ensure_startup_connection=False, **self._options)
                 self._client.connect()
-            self._client.set([_update(path, value) for path, value in signals.items()], try_v2=True, timeout=TIMEOUT_S)
+                self._has_v2 = _has_v2(self._client)
+            updates = [_update(path, value) for path, value in signals.items()]
+            self._client.set(updates, try_v2=self._has_v2, timeout=TIMEOUT_S)
         except VSSClientError as error:
             self._failed(error)
             return False
@@ -97,6 +101,15 @@ class Databroker:
             print(f"edge-vss: {self.address} cannot be reached: {what}; trying again", file=sys.stderr)
         self._retry_at_s = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, PAUSE_S[1])
+
+
+def _has_v2(client: VSSClient) -> bool:
+    """Asked once: the client's own way to v1 writes all signals for each signal, without a timeout."""
+    try:
+        client.client_stub_v2.GetServerInfo(GetServerInfoRequest(), timeout=TIMEOUT_S)
+    except RpcError as error:
+        return error.code() != StatusCode.UNIMPLEMENTED
+    return True
 
 
 def _update(path: str, value: bool | float | str | None) -> EntryUpdate:

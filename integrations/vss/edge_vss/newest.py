@@ -15,10 +15,11 @@ class Newest(Generic[Item]):
         self._ended = False
 
     def put(self, item: Item) -> None:
-        """Replaces the item that nobody has taken yet."""
+        """Replaces the item that nobody has taken yet; nothing after the end, which a slow writer would never reach."""
         with self._condition:
-            self._item = item
-            self._condition.notify()
+            if not self._ended:
+                self._item = item
+                self._condition.notify()
 
     def end(self) -> None:
         """No item is needed any more, though the last one can still be taken."""

@@ -110,6 +110,11 @@ class _V2(grpc_v2.VALServicer):
         self._databroker.store(context, request.signal_id.path, field, field and getattr(value, field))
         return val_v2.PublishValueResponse()
 
+    def GetServerInfo(  # noqa: N802
+        self, request: val_v2.GetServerInfoRequest, context: grpc.ServicerContext
+    ) -> val_v2.GetServerInfoResponse:
+        return val_v2.GetServerInfoResponse(name="fake")
+
 
 class _V1(grpc_v1.VALServicer):
     def __init__(self, databroker: FakeDatabroker) -> None:

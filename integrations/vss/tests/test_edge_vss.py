@@ -191,7 +191,9 @@ def test_termination_leaves_no_stale_state(databroker: FakeDatabroker) -> None:
     assert holds(databroker, IsAvailable=False, State="UNKNOWN")
 
 
-def test_termination_is_heeded_though_the_databroker_hangs(databroker: FakeDatabroker) -> None:
+@pytest.mark.parametrize("has_v2", [True, False])
+def test_termination_is_heeded_though_the_databroker_hangs(start: Start, has_v2: bool) -> None:
+    databroker = start(has_v2=has_v2)
     edge_vss = EdgeVss(databroker)
     databroker.freeze()
     edge_vss.write(HAPPY)
@@ -297,3 +299,4 @@ def test_databroker_without_the_newer_interface_is_served_by_the_older(start: St
     wait_until(lambda: holds(databroker, IsAvailable=True, State="JOYFUL", Confidence=75.0))
     edge_vss.end()
     assert holds(databroker, IsAvailable=False, State="UNKNOWN", Confidence=None)
+    assert len(databroker.history) == 2 * len(databroker.signals)  # each once, and once more at the end

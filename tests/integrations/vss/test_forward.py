@@ -9,7 +9,7 @@ import pytest
 from edge_vss import forward
 from edge_vss.forward import Forwarder
 from edge_vss.lines import LineReader
-from edge_vss.newest import Newest
+from edge_vss.newest import Item, Newest
 from edge_vss.signals import UNAVAILABLE, Signals
 from tests.virtual_devices import wait_until
 
@@ -31,8 +31,8 @@ class Writer:
         return self._failures < 0
 
 
-def ended(*items: Signals) -> Newest[Signals]:
-    newest: Newest[Signals] = Newest()
+def ended(*items: Item) -> Newest[Item]:
+    newest = Newest[Item]()
     for item in items:
         newest.put(item)
     newest.end()
@@ -51,6 +51,14 @@ def test_slot_gives_its_last_item_after_the_end() -> None:
     newest = Newest[str]()
     newest.put("last")
     newest.end()
+    assert newest.take(1) == "last"
+    with pytest.raises(EOFError):
+        newest.take(1)
+
+
+def test_slot_takes_nothing_after_the_end() -> None:
+    newest = ended("last")
+    newest.put("later")
     assert newest.take(1) == "last"
     with pytest.raises(EOFError):
         newest.take(1)
