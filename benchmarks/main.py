@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -29,13 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    rows = _rows(options)
+    rows, draw = _rows(options)
     if options.subject == "runtime":
         print(_table_of_measures(cast("Sequence[Measure]", rows)), file=sys.stderr)
     else:
         print(_table_of_comparisons(cast("Sequence[Comparison]", rows)), file=sys.stderr)
     if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
+        print(json.dumps([asdict(row) for row in rows], indent=2), flush=True)
+    if draw and options.figure:  # last: a disk that is full costs the picture, not the figures
+        draw(options.figure)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,26 +93,21 @@ def _up_to(most: int) -> Callable[[str], int]:
     return whole
 
 
-def _rows(options: argparse.Namespace) -> "Sequence[Comparison | Measure]":
-    """Measure what is asked for, and draw it."""
+def _rows(options: argparse.Namespace) -> "tuple[Sequence[Comparison | Measure], Callable[[Path], None] | None]":
+    """Measure what is asked for; the rows, and what draws them into a file."""
     if options.subject == "kernels":
         from benchmarks.kernels import bench_kernels
 
-        return list(bench_kernels())
+        return list(bench_kernels()), None
+    from benchmarks.figures import draw_comparisons, draw_runtime
+
     if options.subject == "runtime":
-        from benchmarks.figures import draw_runtime
         from benchmarks.runtime import run_runtime
 
         run = run_runtime(options.clip or DEMO, options.bundle, options.duration)
-        if options.figure:
-            draw_runtime(run, options.figure)
-        return run.measures()
+        return run.measures(), partial(draw_runtime, run)
     rows = _comparisons(options)
-    if options.figure:
-        from benchmarks.figures import draw_comparisons
-
-        draw_comparisons(rows, options.figure)
-    return rows
+    return rows, partial(draw_comparisons, rows)
 
 
 def _comparisons(options: argparse.Namespace) -> "list[Comparison]":

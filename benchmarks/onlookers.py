@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=10, help="of each kind")
     parser.add_argument("--mqtt", metavar="URL", help="publish to this broker too")
     given = parser.parse_args()
+    if given.passes < 1:
+        parser.error(f"--passes is {given.passes}; expected 1 or more.")
     flags = ["--dashboard", "0", "--metrics", "0", *(["--mqtt", given.mqtt] if given.mqtt else [])]
     network, chunks = open_network(DEFAULT_BUNDLE), [*decode_clip(DEMO)]
     detect = MediaPipeFaceDetector()

@@ -86,7 +86,7 @@ def run_runtime(clip: Path, bundle: Path, duration_s: float) -> RuntimeRun:
 
     Raises
     ------
-    InputError : the clip cannot be read, or edge-run does not run so long.
+    InputError : the clip cannot be read, or edge-run does not start, or does not run so long.
     """
     with TemporaryDirectory() as folder:
         camera, times, errors = (Path(folder) / name for name in ("camera.mkv", "times.json", "errors.txt"))
@@ -95,9 +95,7 @@ def run_runtime(clip: Path, bundle: Path, duration_s: float) -> RuntimeRun:
         arguments = ["--clip", camera, "--chaos", "none", "--bundle", bundle.resolve()]
         command = [sys.executable, "-m", "benchmarks.stopwatch", times, *arguments]
         with _edge_run([str(part) for part in command], errors) as process:
-            messages, samples = _watch(process, lasts_s)
-        if not messages or messages[-1]["emitted_ns"] - messages[0]["emitted_ns"] < WARM_UP_S * NS_PER_S:
-            raise InputError(f"edge-run ended too early; it says: {errors.read_text(encoding='utf-8').strip()}")
+            messages, samples = _watch(process, lasts_s, errors)
         timed = json.loads(times.read_text(encoding="utf-8"))
     return _after_warm_up(messages, samples, timed, driver_s)
 
@@ -132,10 +130,10 @@ def _edge_run(command: Sequence[str], errors: Path) -> Iterator[subprocess.Popen
             process.wait()
 
 
-def _watch(process: subprocess.Popen[str], lasts_s: float) -> tuple[list[Message], dict[str, Any]]:
+def _watch(process: subprocess.Popen[str], lasts_s: float, errors: Path) -> tuple[list[Message], dict[str, Any]]:
     """Read messages and sample the process each second, from the first message after its networks are loaded.
 
-    A machine's first start compiles kernels meanwhile, longer than the warm-up.
+    A machine's first start compiles kernels meanwhile, longer than the warm-up. `errors` : what the process says.
     """
     assert process.stdout is not None
     messages: list[Message] = []
@@ -152,18 +150,23 @@ def _watch(process: subprocess.Popen[str], lasts_s: float) -> tuple[list[Message
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    first.wait(STARTS_WITHIN_S)
+    if not first.wait(STARTS_WITHIN_S):
+        raise InputError(f"edge-run has not loaded its networks within {STARTS_WITHIN_S:g} s; {_said(errors)}")
     samples: dict[str, Any] = {}
     meter, began_s = ProcessMeter(process.pid, time.monotonic), time.monotonic()
     for second in tqdm(range(1, round(lasts_s) + 1), "edge-run", unit="s", disable=None):
         time.sleep(max(0.0, began_s + second - time.monotonic()))
         if process.poll() is not None:
-            break
+            raise InputError(f"edge-run ended too early, with exit status {process.returncode}; {_said(errors)}")
         for name, (unit, value) in meter.sample().items():
             samples.setdefault(name, (unit, []))[1].append((float(second), value))
     process.terminate()
     reader.join()
     return messages, samples
+
+
+def _said(errors: Path) -> str:
+    return f"it says: {errors.read_text(encoding='utf-8').strip() or 'nothing'}"
 
 
 def _after_warm_up(

@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=8.0, help="of driving, 1 or more (default: %(default)s)")
     hours = parser.parse_args().hours
-    if hours < 1:
+    if not 1 <= hours < math.inf:
         parser.error(f"--hours is {hours:g}; expected 1 or more: the first half hour is warm-up.")
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "drive.mkv"

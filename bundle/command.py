@@ -40,6 +40,14 @@ def exit_status(name: str, work: Callable[[], int | None], *, stopped: str, extr
     return status or 0
 
 
+def tell(text: str) -> None:
+    """Print, where the exit status is a verdict: a reader that has gone does not keep it from being given."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        drop_unwritten()
+
+
 def drop_unwritten() -> None:
     """Give up what standard output does not take: Python would try once more at exit, and complain."""
     try:

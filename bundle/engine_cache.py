@@ -55,11 +55,11 @@ def find_engine(key: EngineKey, folder: Path) -> Cached:
     try:
         plan = path.read_bytes()
         record = json.loads(_record_path(path).read_text(encoding="utf-8"))
-        found_key, sha256 = record["key"], record["sha256"]
+        found_key, sha256 = dict(record["key"]), str(record["sha256"])
     except FileNotFoundError as error:
         lost = path.exists() or _record_path(path).exists()
         return Cached(path, None, {}, f"{error.filename} is missing" if lost else "")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Cached(path, None, {}, f"{_record_path(path)} is no record of an engine ({error})")
     if found_key != asdict(key):
         differing = ", ".join(name for name, value in asdict(key).items() if found_key.get(name) != value)
@@ -74,7 +74,7 @@ def engines_of(onnx_sha256: str, folder: Path) -> list[EngineKey]:
     """Keys of all engines that were built from one ONNX file, as their records say."""
     keys = []
     for path in sorted(folder.glob("*.json")):
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             keys.append(EngineKey(**json.loads(path.read_bytes())["key"]))
     return [key for key in keys if key.onnx_sha256 == onnx_sha256]
 

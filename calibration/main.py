@@ -1,6 +1,7 @@
 """edge-calibrate: INT8 files for bundles, from subjects that were neither trained on nor judge them."""
 
 import argparse
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
-from bundle.command import exit_status
+from bundle.command import exit_status, tell
 from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, write_manifest
 
 try:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     def run() -> int:
         outcomes = _calibrate(options)
         for outcome in outcomes:
-            print(_table(outcome))
+            tell(_table(outcome))
         return 0 if all(outcome.held for outcome in outcomes) else 1
 
     return exit_status("edge-calibrate", run, stopped="the bundles are as they were")
@@ -67,10 +68,11 @@ def _parse_options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.samples and len(options.bundle) > 1:
         parser.error("--samples holds those of one bundle; give one --bundle")
-    if options.samples and options.samples.suffix != ".npz":
-        parser.error(f"--samples is {options.samples}; expected an .npz file")
-    if options.report and (options.report.suffix != ".html" or not options.report.parent.is_dir()):
-        parser.error(f"--report is {options.report}; expected an .html file in a folder that exists")
+    for name, suffix in (("samples", ".npz"), ("report", ".html")):
+        path: Path | None = getattr(options, name)
+        is_kept = path and name == "samples" and path.exists()
+        if path and (path.suffix != suffix or not (is_kept or os.access(path.parent, os.W_OK))):
+            parser.error(f"--{name} is {path}; expected an {suffix} file in a folder that exists and can be written to")
     return options
 
 

@@ -132,8 +132,8 @@ def _windows(manifest: Manifest, data: Path, subjects: tuple[int, ...]) -> Itera
 
 
 def _spread(slots: Floats, count: int) -> Floats:
-    """`count` slots from first to last."""
-    return slots[np.linspace(0, len(slots) - 1, count).round().astype(int)]
+    """`count` slots from first to last; none of none, as a clip of less than a segment has."""
+    return slots[np.linspace(0, len(slots) - 1, count).round().astype(int)] if len(slots) else slots
 
 
 def check_samples(samples: Samples, manifest: Manifest) -> None:
@@ -156,10 +156,12 @@ def check_samples(samples: Samples, manifest: Manifest) -> None:
 
 
 def _check_part(part: str, arrays: Floats, shape: tuple[int, ...]) -> None:
-    if not len(arrays) or not np.ptp(arrays) > 0:
+    if arrays.size and (arrays.shape[1:] != shape or arrays.dtype != np.float32):
+        raise _refused("stale", f"{part} samples of {arrays.dtype} {arrays.shape[1:]}", f"float32 {shape}")
+    if not np.isfinite(arrays).all():
+        raise _refused("stale", f"{part} samples with values that are not finite", "finite ones")
+    if not arrays.size or not np.ptp(arrays) > 0:
         raise _refused("empty", f"{len(arrays)} samples of {part}, no two values of which differ", "some")
-    if arrays.shape[1:] != shape or not np.isfinite(arrays).all():
-        raise _refused("stale", f"{part} samples of shape {arrays.shape[1:]}", f"finite ones of shape {shape}")
     some = arrays[:: max(1, len(arrays) // CORRELATED_SAMPLES)]
     correlation = float(np.corrcoef(some[..., :-1].ravel(), some[..., 1:].ravel())[0, 1])
     if not correlation >= NOISE_CORRELATION:

@@ -66,9 +66,8 @@ def list_ravdess(
     absent = sorted(wanted - {clip.actor for clip in clips})
     if not clips or (absent and on_error == "refuse"):
         who = f" of actors {absent}" if absent else ""
-        raise InputError(
-            f"no RAVDESS speech{who} ({', '.join(_SUFFIXES)}) below {folder}; expected the folders Actor_01..Actor_24."
-        )
+        what = f"films{who} with sound (01-01-*.mp4)" if video else f"speech{who} ({', '.join(_SUFFIXES)})"
+        raise InputError(f"no RAVDESS {what} below {folder}; expected the folders Actor_01..Actor_24.")
     if absent:
         complain(f"{len(absent)} RAVDESS actors have no speech below {folder}", [*map(str, absent)], on_error)
     if complete:

@@ -44,7 +44,7 @@ def message_from_state(
 ) -> Message:
     """The message of one update."""
     estimate = state.estimate
-    age_ns = None if estimate.newest_ns is None else emitted_ns - estimate.newest_ns
+    age_ns = None if estimate.newest_ns is None else max(0, emitted_ns - estimate.newest_ns)  # a clip's may be ahead
     return {
         "seq": seq,
         "captured_ns": estimate.captured_ns,

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bundle.command import exit_status
+from bundle.command import exit_status, tell
 from bundle.errors import ArgumentError
 from bundle.folders import engine_folder
 from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
@@ -233,7 +233,7 @@ def _compare_engines(
 
 def _print_json(options: argparse.Namespace, content: Mapping[str, Any]) -> None:
     if options.json:
-        print(json.dumps(content, indent=2))
+        tell(json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

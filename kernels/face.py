@@ -102,7 +102,7 @@ def preprocess_faces(
     Parameters
     ----------
     image : uint8 RGB, (H, W, 3), 0..255; copied if it is not C-contiguous.
-    matrices : crop-to-image transforms [shape=(n, 2, 3)] of `similarity_from_eyes`.
+    matrices : crop-to-image transforms [shape=(n, 2, 3)] of `similarity_from_eyes`; an empty list of no faces.
     gray : one channel, luma, instead of R, G, B.
     supersample : samples per crop pixel and axis, averaged; 1 aliases when a large face shrinks.
     mean, std : of all channels, or of each: three numbers, with gray=False.
@@ -130,8 +130,9 @@ def preprocess_faces(
     transforms = checked_transforms(matrices)
     if not all(is_whole(number) and number >= 1 for number in (size, supersample)):
         raise ValueError(f"size is {size!r} and supersample {supersample!r}; expected whole numbers >= 1.")
+    size, supersample = int(size), int(supersample)  # NumPy's small integers overflow
     weights, bias = weights_and_bias(gray, mean, std)
-    crops = _crops((len(transforms), 1 if gray else 3, size, size), np.dtype(dtype), out)
+    crops = _crops((len(transforms), 1 if gray else 3, size, size), dtype, out)
     _sampler(backend)(image, transforms, supersample, weights, bias, crops)
     return crops
 
@@ -164,6 +165,8 @@ def check_image(image: npt.NDArray[np.uint8]) -> None:
 def checked_transforms(matrices: npt.ArrayLike) -> Floats:
     """`matrices`, checked; a C-contiguous copy."""
     transforms = np.array(matrices, np.float64, order="C")
+    if transforms.shape == (0,):  # a list of no faces
+        return transforms.reshape(0, 2, 3)
     if transforms.ndim != 3 or transforms.shape[1:] != (2, 3):
         raise ValueError(
             f"matrices has shape {transforms.shape}; expected (n, 2, 3). Put the matrix of a single face into a list."
@@ -201,9 +204,14 @@ def _weights_and_bias(gray: bool, mean: tuple[float, ...], std: tuple[float, ...
     return weights / deviation, np.zeros(3) - np.array(mean) / deviation
 
 
-def _crops(shape: tuple[int, ...], dtype: np.dtype[Any], out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+def _crops(shape: tuple[int, ...], dtype: npt.DTypeLike, out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
     """`out`, checked, or a new array."""
-    if dtype not in (np.float32, np.float16):
+    try:
+        dtype = np.dtype(dtype)
+        known = dtype in (np.float32, np.float16)
+    except TypeError:
+        known = False
+    if not known:
         raise ValueError(f"dtype is {dtype}; expected float32 or float16. Convert the result to others.")
     if out is None:
         return np.empty(shape, dtype)

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from kernels.arrays import is_whole
+
 Floats = npt.NDArray[np.float64]
 MelScale = Literal["htk", "slaney"]
 MelNorm = Literal["peak", "area"]
@@ -59,8 +61,8 @@ def mel_filterbank(
     >>> mel_filterbank(16_000, 512, 64, 50.0, 8_000.0).shape
     (64, 257)
     """
-    if n_fft < 2 or n_mels < 1:
-        raise ValueError(f"n_fft is {n_fft}, n_mels is {n_mels}; expected n_fft >= 2 and n_mels >= 1.")
+    if not (is_whole(n_fft) and is_whole(n_mels) and n_fft >= 2 and n_mels >= 1):
+        raise ValueError(f"n_fft is {n_fft!r}, n_mels is {n_mels!r}; expected whole numbers, n_fft >= 2, n_mels >= 1.")
     if not 0 <= fmin < fmax <= sample_rate / 2 < np.inf:
         raise ValueError(f"mel range is {fmin}..{fmax} Hz; expected 0 <= fmin < fmax <= {sample_rate / 2:g} Hz.")
     if mel_scale not in _MEL_SCALES or mel_norm not in get_args(MelNorm):

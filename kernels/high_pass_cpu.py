@@ -4,6 +4,9 @@ from typing import Any
 
 from kernels.jit import cached_njit
 
+NOTHING = 1e-30
+"""Far below the rounding of any sound: here a state dies away in silence, and not in denormals, ten times slower."""
+
 
 @cached_njit(nogil=True)  # not fastmath: where a chunk ends must not change a rounding
 def filter_in_place(wave: Any, sections: Any, state: Any) -> None:
@@ -19,5 +22,7 @@ def filter_in_place(wave: Any, sections: Any, state: Any) -> None:
             filtered = sample + first
             first = b1 * sample - a1 * filtered + second
             second = b2 * sample - a2 * filtered
+            if abs(first) < NOTHING and abs(second) < NOTHING:
+                first = second = 0.0
             wave[index] = filtered
         state[section] = first, second

@@ -76,7 +76,8 @@ class PitchStream:
 
     Parameters
     ----------
-    sample_rate : Hz. frame_length, hop_length : samples. fmin, fmax : Hz, the range of the pitch.
+    sample_rate : Hz. frame_length, hop_length : samples. fmin, fmax : Hz, the range of the pitch, to
+        half a sample of its period.
     voicing : 0..1, the least normalised autocorrelation of a voiced frame; white noise stays below 0.3.
     silence : root mean square, of full scale 1, below which a frame is unvoiced; -60 dB.
     backend : "numba" or "numpy", both float64; the latter is the definition, `frame_pitch`.

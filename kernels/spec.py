@@ -44,6 +44,7 @@ class SpectrogramSpec:
             value = getattr(self, name)
             if not is_whole(value):
                 raise ValueError(f"{name} is {value!r}; expected a whole number, such as int(0.5 * 16_000).")
+            object.__setattr__(self, name, int(value))  # NumPy's small integers overflow
         for name, choices in (("output", Output), ("edge", Edge), ("standardize", Standardize)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {get_args(choices)}.")

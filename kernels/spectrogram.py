@@ -245,6 +245,8 @@ def spectrogram_segments(
     >>> spectrogram_segments(np.zeros(16_000 + 3_200, np.int16)).shape
     (2, 64, 100)
     """
+    if standardize != "wave" and standardize not in get_args(Standardize):
+        raise ValueError(f"standardize is {standardize!r}; expected one of {('wave', *get_args(Standardize))}.")
     options["standardize"] = "none" if standardize == "wave" else standardize
     key = tuple(sorted((name, type(value).__name__, value) for name, value in options.items()))  # 160.0 is not 160
     stream = _idle.pop(key, None) or SpectrogramStream(**options)

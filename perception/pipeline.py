@@ -19,8 +19,8 @@ WARM_UP_S = 1.6
 class Perception:
     """Chunks to estimates of the driver's emotion.
 
-    Encoders run once per chunk, in `push`; only the small head runs in `estimate`. An estimate depends on what was
-    captured before its time, not on how that was cut into chunks nor on what was pushed besides.
+    Encoders run once per chunk, in `push`; only the small head runs in `estimate`. An estimate depends on the sound
+    before its time, and on images up to half a period after it if they are there; not on how that was cut into chunks.
 
     Parameters
     ----------

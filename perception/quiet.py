@@ -19,8 +19,13 @@ _still_heard = ExitStack()
 def native_stderr_silenced() -> Iterator[None]:
     """Send file descriptor 2 to nowhere; what Python prints to `sys.stderr` meanwhile, in any thread, is still heard.
 
-    Several threads may be in here at once.
+    Several threads may be in here at once. Where there is no descriptor 2, nothing is done.
     """
+    try:
+        os.fstat(2)
+    except OSError:
+        yield
+        return
     with _lock:
         if not _silencing and _writes_to_descriptor_2():
             heard = _still_heard.enter_context(os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8"))

@@ -4,7 +4,7 @@ if ! command -v dpkg-query >/dev/null; then
     echo "This system has no Debian packages; the counterparts of these are needed: $*" >&2
     exit 0
 fi
-present=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Provides}\n' | sed -n 's/^ii //p' | tr -s ', ' '\n')
+present=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Provides}\n' | sed -n 's/^[ih]i //p' | tr -s ', ' '\n')
 missing=""
 for package in "$@"; do
     echo "$present" | grep -qx -- "$package" || missing="$missing $package"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle.command import exit_status
+from bundle.command import exit_status, tell
 from bundle.errors import ArgumentError, InputError
 
 MOST_SEED, MOST_THREADS = (1 << 32) - 1, 1024
@@ -30,7 +30,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         raise ArgumentError("--jobs and --scheduler are for --folds; expected it.")
     elif options.folds is not None:
         found = _sweep(options, rest)
-        print(json.dumps(found, indent=2))
+        tell(json.dumps(found, indent=2))
         return 1 if found["failed"] else 0
     else:
         results = _train(options)

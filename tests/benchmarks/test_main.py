@@ -17,13 +17,25 @@ MEASURE = Measure("age", "ms", 300, 90.0, 120.0, 140.0, 151.0, "a machine")
 def test_rows_go_to_stdout_and_a_table_to_stderr(
     arguments: list[str], row: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(main, "_rows", lambda _: [row])
+    monkeypatch.setattr(main, "_rows", lambda _: ([row], None))
     assert main.main([*arguments, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == [vars(row)]
     assert "a machine" in err
     assert main.main(arguments) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_picture_that_cannot_be_written_costs_no_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(main, "_rows", lambda _: ([ROW], lambda path: path.write_bytes(b"")))
+    picture = tmp_path / "a.png"
+    picture.mkdir()
+    assert main.main(["peers", "--json", "--figure", str(picture)]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [vars(ROW)]
+    assert "Is a directory" in err
 
 
 @pytest.mark.parametrize(

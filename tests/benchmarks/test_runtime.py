@@ -1,9 +1,12 @@
 """What a run amounts to: rows from messages, samples and stages, and how long a state takes to follow its event."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import benchmarks.runtime
 from benchmarks import DEMO
 from benchmarks.runtime import RuntimeRun, _after_warm_up, delays_ms, run_runtime
 from bundle.errors import InputError
@@ -63,6 +66,26 @@ def test_nothing_before_the_end_of_the_warm_up_counts() -> None:
     assert run.stages == {"state": [9.0]}
     assert run.appears_ns == [114 * S, 129 * S, 144 * S]
     assert run.leaves_ns == [121 * S, 136 * S, 151 * S]
+
+
+@pytest.mark.parametrize(
+    ("code", "starts_within_s", "tells"),
+    [
+        ('print(\'{"engine": "loading"}\', flush=True); time.sleep(30)', 0.5, "not loaded .* within 0.5 s"),
+        ("print('{\"engine\": \"int8\"}'); sys.exit('no space left')", 30, "status 1; it says: no space left"),
+        ("sys.exit(3)", 30, "ended too early, with exit status 3; it says: nothing"),
+    ],
+)
+def test_a_process_that_does_not_run_is_not_measured(
+    code: str, starts_within_s: float, tells: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks.runtime, "STARTS_WITHIN_S", starts_within_s)
+    errors = tmp_path / "errors.txt"
+    with (
+        benchmarks.runtime._edge_run([sys.executable, "-c", f"import sys, time\n{code}"], errors) as process,
+        pytest.raises(InputError, match=tells),
+    ):
+        benchmarks.runtime._watch(process, 30, errors)
 
 
 @pytest.mark.slow

@@ -13,11 +13,12 @@ from bundle.errors import ArgumentError, ArtefactError, InputError
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
-from bundle.command import exit_status
+from bundle.command import exit_status, tell
 
-sys.exit(exit_status("edge-x", lambda: print("figures"), stopped=""))
+sys.exit(exit_status("edge-x", lambda: {work}, stopped=""))
 """
-COMMAND = [sys.executable, "-c", SCRIPT]
+COMMAND = [sys.executable, "-c", SCRIPT.format(work='print("figures")')]
+VERDICT = [sys.executable, "-c", SCRIPT.format(work='tell("figures") or 1')]
 
 
 def run(command, stdout):
@@ -73,14 +74,15 @@ def test_a_full_disk_is_one_line(command):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_reader_that_has_gone_is_no_error():
+@pytest.mark.parametrize(("command", "status"), [(COMMAND, 0), (VERDICT, 1), ([VERDICT[0], "-u", *VERDICT[1:]], 1)])
+def test_a_reader_that_has_gone_changes_nothing(command, status):
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        result = run(COMMAND, writing)
+        result = run(command, writing)
     finally:
         os.close(writing)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (status, "")
 
 
 def test_a_closed_standard_output_is_no_error():

@@ -59,7 +59,19 @@ def test_an_engine_under_another_name_is_foreign(tmp_path):
     assert found.reason.endswith("is foreign: it was built for another version, compute_capability")
 
 
-@pytest.mark.parametrize("record", [None, b"", b"[]", b"{}", b'{"key": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        b"",
+        b"[]",
+        b"{}",
+        b'{"key": 1, "sha256": ""}',
+        b'{"key": "tensorrt", "sha256": ""}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
 def test_an_engine_without_its_record_is_not_trusted(tmp_path, record):
     path = store_engine(KEY, tmp_path, PLAN, {}).with_suffix(".json")
     path.write_bytes(record) if record is not None else path.unlink()

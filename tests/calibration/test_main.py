@@ -205,6 +205,7 @@ def test_missing_bundle_is_refused_without_a_traceback(tmp_path: Path, capsys: p
         (["--report", "page.pdf"], "--report is page.pdf"),
         (["--report", "no/such/folder/page.html"], "folder that exists"),
         (["--samples", "kept.txt"], "expected an .npz file"),
+        (["--samples", "no/such/folder/kept.npz"], "folder that exists"),
         (["--bundle", "a", "b", "--samples", "kept.npz"], "those of one bundle"),
         (["--method", "Guess"], "invalid choice"),
     ],

@@ -1,5 +1,6 @@
 """Calibration samples: whose they are, and all the reasons to refuse them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from calibration.samples import (
 )
 from corpora.folds import deployment_split
 from tests.calibration.conftest import SPLIT, manifest_with_split
+from tests.small_corpora import write_wav
 
 MANIFEST = manifest_with_split(SPLIT)
 
@@ -44,6 +46,16 @@ def test_samples_are_the_same_each_time(samples: Samples, data: Path) -> None:
     again = make_samples(MANIFEST, data)
     for part in INPUTS:
         np.testing.assert_array_equal(again.inputs[part], samples.inputs[part])
+
+
+def test_clip_shorter_than_a_segment_gives_its_faces_alone(samples: Samples, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    clip = next((tmp_path / "ravdess-speech-16k").rglob("03-*-03.wav"))
+    write_wav(clip, np.random.default_rng(0).integers(-9_000, 9_000, 14_400, np.int16))
+    shorter = make_samples(MANIFEST, tmp_path)
+    assert len(shorter.inputs["audio"]) == len(samples.inputs["audio"]) - SEGMENTS_PER_WINDOW
+    assert len(shorter.inputs["visual"]) == len(samples.inputs["visual"])
+    check_samples(shorter, MANIFEST)
 
 
 def test_batches_are_all_samples_a_few_at_a_time(samples: Samples) -> None:
@@ -70,6 +82,12 @@ def test_samples_of_another_shape_are_refused(samples: Samples, part: str) -> No
         check_samples(altered(samples, part, samples.inputs[part][..., :-1]), MANIFEST)
 
 
+@pytest.mark.parametrize("kind", [np.str_, np.float64])
+def test_samples_of_another_type_are_refused(samples: Samples, kind: type) -> None:
+    with pytest.raises(ArtefactError, match="stale"):
+        check_samples(altered(samples, "visual", samples.inputs["visual"].astype(kind)), MANIFEST)
+
+
 @pytest.mark.parametrize("part", INPUTS)
 def test_empty_samples_are_refused(samples: Samples, part: str) -> None:
     for nothing in (samples.inputs[part][:0], np.zeros_like(samples.inputs[part])):
@@ -85,9 +103,10 @@ def test_random_samples_are_refused(samples: Samples, part: str) -> None:
             check_samples(altered(samples, part, noise), MANIFEST)
 
 
-def test_samples_that_are_not_finite_are_refused(samples: Samples) -> None:
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_samples_that_are_not_finite_are_refused(samples: Samples, value: float) -> None:
     faces = samples.inputs["visual"].copy()
-    faces[0, 0, 0, 0] = np.inf
+    faces[0, 0, 0, 0] = value
     with pytest.raises(ArtefactError, match="finite"):
         check_samples(altered(samples, "visual", faces), MANIFEST)
 

@@ -150,6 +150,12 @@ def test_films_are_listed_apart_from_what_has_no_picture(corpus):
     assert [clip.path.name for clip in list_ravdess(corpus, video=True)] == ["01-01-05-01-02-01-09.mp4"]
 
 
+def test_a_folder_of_sound_alone_has_no_films(tmp_path):
+    (tmp_path / "03-01-06-01-02-01-12.flac").touch()
+    with pytest.raises(InputError, match=r"no RAVDESS films of actors \[12\] with sound \(01-01-\*\.mp4\) below"):
+        list_ravdess(tmp_path, [12], video=True)
+
+
 def test_what_is_strange_or_missing_is_named_and_skipped_where_asked(corpus):
     write_wav(corpus / "speech.wav", noise(100))
     with (

@@ -44,6 +44,12 @@ def test_age_is_the_emission_minus_the_newest_sample() -> None:
     assert UNSEEN["age_ms"] is None
 
 
+def test_an_image_that_a_clip_has_ready_after_its_time_has_no_age() -> None:
+    estimate = Estimate(10**9, 10**9 + 17_000_000, np.full(8, 0.125, np.float32), "video", "", "ok", "off")
+    state = StateMachine(RAVDESS_LABELS).update(estimate)
+    assert message_from_state(0, state, 10**9, Dropped(0, 0), "default", "onnxruntime-cpu")["age_ms"] == 0
+
+
 def test_every_field_of_the_schema_is_explained() -> None:
     explained = (Path(__file__).parents[2] / "docs" / "message.md").read_text()
     assert all(f"`{field}" in explained for field in SCHEMA["required"])

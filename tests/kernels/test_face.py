@@ -228,8 +228,9 @@ def test_faces_of_one_image_do_not_mix(portrait, gray):
     assert together.dtype == np.float32
 
 
-def test_no_face_gives_no_crop(portrait):
-    assert preprocess_faces(portrait, np.empty((0, 2, 3)), SIZE).shape == (0, 1, SIZE, SIZE)
+@pytest.mark.parametrize("matrices", [[], np.empty((0, 2, 3))], ids=["list", "array"])
+def test_no_face_gives_no_crop(portrait, matrices):
+    assert preprocess_faces(portrait, matrices, SIZE).shape == (0, 1, SIZE, SIZE)
 
 
 def test_the_image_is_left_alone(portrait):
@@ -248,7 +249,14 @@ def test_anything_but_uint8_rgb_is_rejected(image):
         preprocess_faces(image, [[[1, 0, 0], [0, 1, 0]]], SIZE)
 
 
-@pytest.mark.parametrize("shape", [(0,), (2, 3), (1, 3, 3)])
+def test_numpys_small_integers_do_not_overflow(portrait):
+    matrices = [[[1, 0, 20], [0, 1, 20]]]
+    expected = preprocess_faces(portrait, matrices, 16, supersample=20)
+    found = preprocess_faces(portrait, matrices, np.int8(16), supersample=np.uint8(20))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 3, 3)])
 def test_matrices_of_another_shape_are_rejected(portrait, shape):
     with pytest.raises(ValueError, match=r"expected \(n, 2, 3\)"):
         preprocess_faces(portrait, np.zeros(shape), SIZE)
@@ -282,6 +290,7 @@ def test_an_empty_image_is_rejected(shape):
         ({"out": [1]}, "out is of type list; expected a NumPy array"),
         ({"std": 0}, "expected > 0"),
         ({"dtype": np.float64}, "expected float32 or float16"),
+        ({"dtype": "image"}, "dtype is image; expected float32 or float16"),
         ({"backend": "opencl"}, "expected one of .*numba.*cuda.*numpy"),
         ({"out": np.empty((1, 3, SIZE, SIZE), np.float32)}, "expected float32 with shape"),
         ({"out": np.empty((1, 1, SIZE, SIZE))}, "expected float32 with shape"),

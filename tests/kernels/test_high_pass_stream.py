@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from kernels import HighPass, high_pass
+from kernels.high_pass_cpu import filter_in_place
 
 RATE = 16_000
 NOISE = np.random.default_rng(0).integers(-20_000, 20_000, RATE).astype(np.int16)
@@ -38,6 +39,14 @@ def test_after_a_reset_it_has_heard_nothing():
     stream.push(NOISE)
     stream.reset()
     np.testing.assert_array_equal(stream.push(NOISE), high_pass(NOISE, 200.0))
+
+
+def test_its_state_dies_away_in_silence():
+    """Else it ends in denormal numbers, with which processors compute ten times slower."""
+    sections = np.array([[-2.0, 1.0, -1.9, 0.905, 1.0]] * 2)
+    state = np.ones((2, 2))
+    filter_in_place(np.zeros(16_000), sections, state)
+    assert not state.any()
 
 
 def test_what_is_too_loud_is_clipped_not_wrapped():

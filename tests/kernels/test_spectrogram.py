@@ -530,6 +530,13 @@ def test_lengths_that_are_not_whole_are_rejected(name):
         SpectrogramStream(**{name: 512.0})
 
 
+def test_numpys_small_integers_do_not_overflow():
+    lengths = {"n_fft": 512, "hop_length": 160, "segment": RATE, "step": 3_200}
+    wave = np.arange(RATE, dtype=np.int16)
+    found = spectrogram_segments(wave, **{name: np.int16(length) for name, length in lengths.items()})
+    np.testing.assert_array_equal(found, spectrogram_segments(wave, **lengths))
+
+
 def test_lengths_are_judged_alike_whatever_came_before():
     wave = np.zeros(RATE, np.int16)
     assert spectrogram_segments(wave, hop_length=160).shape == (1, 64, 100)
@@ -570,15 +577,20 @@ def test_unknown_names_are_rejected(options):
         SpectrogramStream(**options)
 
 
+def test_a_whole_wave_may_be_standardised_by_itself_too():
+    with pytest.raises(ValueError, match=r"standardize is 'clip'; expected one of \('wave', 'running'"):
+        spectrogram_segments(np.zeros(RATE, np.int16), standardize="clip")
+
+
 @pytest.mark.parametrize(("fmin", "fmax"), [(-1.0, 8_000.0), (50.0, 8_001.0), (4_000.0, 4_000.0)])
 def test_mel_range_outside_the_spectrum_is_rejected(fmin, fmax):
     with pytest.raises(ValueError, match="expected 0 <= fmin < fmax <= 8000"):
         SpectrogramStream(fmin=fmin, fmax=fmax)
 
 
-@pytest.mark.parametrize(("n_fft", "n_mels"), [(512, 0), (512, -1), (0, 64)])
+@pytest.mark.parametrize(("n_fft", "n_mels"), [(512, 0), (512, -1), (0, 64), (512, 64.0)])
 def test_no_mel_bands_and_no_bins_are_rejected(n_fft, n_mels):
-    with pytest.raises(ValueError, match="expected n_fft >= 2 and n_mels >= 1"):
+    with pytest.raises(ValueError, match="expected whole numbers, n_fft >= 2, n_mels >= 1"):
         mel_filterbank(RATE, n_fft, n_mels, 50.0, 8_000.0)
 
 

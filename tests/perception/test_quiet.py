@@ -34,3 +34,9 @@ def test_what_python_prints_meanwhile_is_heard() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr == "printed\nafter\nnative again"
+
+
+def test_a_process_without_a_standard_error_is_left_alone() -> None:
+    code = "from perception.quiet import native_stderr_silenced\nwith native_stderr_silenced():\n    print('done')"
+    command = ["bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "done\n"
