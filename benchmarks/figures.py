@@ -5,6 +5,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from benchmarks.interleave import Comparison
 from benchmarks.runtime import RuntimeRun
 from bundle.features import NS_PER_S
@@ -51,15 +54,11 @@ def draw_comparisons(rows: Sequence[Comparison], path: Path) -> None:
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=size, layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
 def _save(figure: Any, panels: Sequence[Any], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     for panel in panels:
         panel.grid(alpha=0.3)
     FigureCanvasAgg(figure).print_figure(path, dpi=110)

@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
         print(_table_of_comparisons(cast("Sequence[Comparison]", rows)), file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2), flush=True)
-    if draw and options.figure:  # last: a disk that is full costs the picture, not the figures
+    if draw:  # last: a disk that is full costs the picture, not the figures
         draw(options.figure)
 
 
@@ -94,20 +94,20 @@ def _up_to(most: int) -> Callable[[str], int]:
 
 
 def _rows(options: argparse.Namespace) -> "tuple[Sequence[Comparison | Measure], Callable[[Path], None] | None]":
-    """Measure what is asked for; the rows, and what draws them into a file."""
+    """Measure what is asked for; the rows, and what draws them into a file, if that is asked for too."""
     if options.subject == "kernels":
         from benchmarks.kernels import bench_kernels
 
         return list(bench_kernels()), None
-    from benchmarks.figures import draw_comparisons, draw_runtime
-
+    if options.figure:
+        from benchmarks import figures  # first: where Matplotlib is missing, nothing is measured
     if options.subject == "runtime":
         from benchmarks.runtime import run_runtime
 
         run = run_runtime(options.clip or DEMO, options.bundle, options.duration)
-        return run.measures(), partial(draw_runtime, run)
+        return run.measures(), partial(figures.draw_runtime, run) if options.figure else None
     rows = _comparisons(options)
-    return rows, partial(draw_comparisons, rows)
+    return rows, partial(figures.draw_comparisons, rows) if options.figure else None
 
 
 def _comparisons(options: argparse.Namespace) -> "list[Comparison]":

@@ -47,7 +47,7 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     },
     "calibration": {"matplotlib", "numpy", "onnx", "onnxruntime", "tqdm"},
     "export": {"numpy", "torch", "onnx", "onnxsim", "onnxruntime", "tqdm"},
-    "integrations/vss/edge_vss": {"grpc", "kuksa_client"},
+    "integrations/vss/edge_vss": {"grpc", "kuksa", "kuksa_client"},
 }
 
 LEAVES = {  # the one file that may import a device or engine library, wherever it lies

@@ -1,10 +1,12 @@
 """edge-bench: rows to stdout, a table to stderr, one line for what goes wrong."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+import benchmarks
 from benchmarks import main
 from benchmarks.interleave import Comparison
 from benchmarks.runtime import Measure
@@ -24,6 +26,17 @@ def test_rows_go_to_stdout_and_a_table_to_stderr(
     assert "a machine" in err
     assert main.main(arguments) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_without_matplotlib_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "benchmarks.figures", raising=False)
+    monkeypatch.delattr(benchmarks, "figures", raising=False)
+    monkeypatch.setattr(main, "_comparisons", lambda _: pytest.fail("measured"))
+    assert main.main(["peers", "--figure", str(tmp_path / "a.png")]) == 1
+    assert "matplotlib.figure is not installed" in capsys.readouterr().err
 
 
 def test_a_picture_that_cannot_be_written_costs_no_figures(
