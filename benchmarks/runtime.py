@@ -96,6 +96,8 @@ def run_runtime(clip: Path, bundle: Path, duration_s: float) -> RuntimeRun:
         command = [sys.executable, "-m", "benchmarks.stopwatch", times, *arguments]
         with _edge_run([str(part) for part in command], errors) as process:
             messages, samples = _watch(process, lasts_s, errors)
+        if not messages or messages[-1]["emitted_ns"] - messages[0]["emitted_ns"] < WARM_UP_S * NS_PER_S:
+            raise InputError(f"edge-run fell silent before {WARM_UP_S:g} s had passed; {_said(errors)}")
         timed = json.loads(times.read_text(encoding="utf-8"))
     return _after_warm_up(messages, samples, timed, driver_s)
 

@@ -12,7 +12,7 @@ from bundle.labels import FER2013_LABELS, RAVDESS_LABELS
 from networks.mrpn import Mrpn
 from training.evaluate import Ints, Probs, figures_of_merit, fit_temperature, temper
 from training.fit import claim_folder, save_whole
-from training.mrpn_stages import DRAWS, FER_POOL_FRACTION, STAGES, MrpnRecipe, MrpnStages, predict
+from training.mrpn_stages import DRAWS, FER_POOL_FRACTION, STAGES, MrpnRecipe, MrpnStages, predict, stages_of
 from training.predictions import Predictions, Side, clip_id, write_predictions
 
 FER2013_SPLIT = {"train": (0,), "validation": (1,), "test": (2,)}
@@ -53,7 +53,7 @@ class MrpnTraining:
         if "audio" in stages.encoders:
             clips = stages.train_clips()
             results |= _figures(*clips)
-            if "audio" in self.model.head.branch:
+            if "audio" in stages_of(self.recipe.network):
                 stages.train_audio()
         if "visual" in stages.encoders:
             stages.train_visual()

@@ -1,6 +1,7 @@
 """What a run amounts to: rows from messages, samples and stages, and how long a state takes to follow its event."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ def test_a_process_that_does_not_run_is_not_measured(
         pytest.raises(InputError, match=tells),
     ):
         benchmarks.runtime._watch(process, 30, errors)
+
+
+@pytest.mark.parametrize("messages", [[], drive("unknown", "calm")])
+def test_a_process_that_falls_silent_is_not_measured(messages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.runtime, "_edge_run", lambda command, errors: nullcontext(errors.write_text("full")))
+    monkeypatch.setattr(benchmarks.runtime, "_watch", lambda *_: (messages, {}))
+    with pytest.raises(InputError, match="fell silent before 10 s had passed; it says: full"):
+        run_runtime(DEMO, DEFAULT_BUNDLE, duration_s=1)
 
 
 @pytest.mark.slow
