@@ -128,7 +128,7 @@ def preprocess_faces(
     """
     check_image(image)
     transforms = checked_transforms(matrices)
-    if not all(is_whole(number) and number >= 1 for number in (size, supersample)):
+    if not (is_whole(size) and is_whole(supersample) and size >= 1 and supersample >= 1):
         raise ValueError(f"size is {size!r} and supersample {supersample!r}; expected whole numbers >= 1.")
     size, supersample = int(size), int(supersample)  # NumPy's small integers overflow
     weights, bias = weights_and_bias(gray, mean, std)
@@ -182,7 +182,19 @@ def checked_transforms(matrices: npt.ArrayLike) -> Floats:
 
 def weights_and_bias(gray: bool, mean: float | Sequence[float], std: float | Sequence[float]) -> tuple[Floats, Floats]:
     """Weights of R, G and B, and what to add to each channel, both [shape=(3,)]; the first channel may be gray."""
-    return _weights_and_bias(gray, _per_channel("mean", mean, gray), _per_channel("std", std, gray))
+    try:
+        return _weights_and_bias(gray, mean, std)
+    except TypeError:  # a list or an array, in which no cache can look up
+        return _weights_and_bias.__wrapped__(gray, mean, std)
+
+
+@lru_cache
+def _weights_and_bias(gray: bool, mean: float | Sequence[float], std: float | Sequence[float]) -> tuple[Floats, Floats]:
+    means, deviations = (np.array(_per_channel(*each, gray)) for each in (("mean", mean), ("std", std)))
+    if not (deviations > 0).all():
+        raise ValueError(f"std is {std}; expected > 0.")
+    weights = LUMA if gray else np.ones(3)
+    return weights / deviations, np.zeros(3) - means / deviations
 
 
 def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tuple[float, ...]:
@@ -193,15 +205,6 @@ def _per_channel(name: str, values: float | Sequence[float], gray: bool) -> tupl
     if not all(isinstance(number, int | float | np.number) and math.isfinite(number) for number in numbers):
         raise ValueError(f"{name} is {values!r}; expected finite numbers.")
     return numbers
-
-
-@lru_cache
-def _weights_and_bias(gray: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Floats, Floats]:
-    deviation = np.array(std)
-    if not (deviation > 0).all():
-        raise ValueError(f"std is {std}; expected > 0.")
-    weights = LUMA if gray else np.ones(3)
-    return weights / deviation, np.zeros(3) - np.array(mean) / deviation
 
 
 def _crops(shape: tuple[int, ...], dtype: npt.DTypeLike, out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:

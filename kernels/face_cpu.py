@@ -1,7 +1,7 @@
 """Face crops in one pass, 16 pixels at a time: samples, average, colours, normalisation and layout without a copy.
 
-Blocks of 16 pixels inside the image go through vectors of float32. Blocks that touch its border, where pixels outside
-are black, go one pixel at a time in float64.
+Blocks of 16 pixels inside the image go through vectors: where their samples lie is found first, of a whole row. Blocks
+that touch its border, where pixels outside are black, go one pixel at a time in float64.
 """
 
 from typing import Any
@@ -13,13 +13,16 @@ from numba import njit
 from kernels import simd_pixels
 from kernels.jit import cached_njit
 from kernels.simd import JIT_OPTIONS, LANES, source_stamp
-from kernels.simd_pixels import bilinear_rgb, ramp, store
+from kernels.simd_pixels import FRACTION_BITS, bilinear_rgb, place, store
 
 MARGIN_PX = 1 / 64
-"""Kept from the image's border by vectors: float32 coordinates are off by less."""
+"""Kept from the image's border by vectors: their coordinates are off by less."""
 
 MAX_SPAN_PX = 1024
-"""Longest row of a crop that vectors sample, in the image: float32 then places a sample within 1e-4 px."""
+"""Longest row of a crop that vectors sample, in the image: coordinates in fixed point reach twice as far."""
+
+EXTRA_BITS = 20
+"""Of the fixed point in which blocks are placed, so that many small steps add up."""
 
 MAX_ROW_BYTES = 2**20
 """Longest row of an image that vectors sample: offsets within a crop's row of MAX_SPAN_PX then fit into 32 bits."""
@@ -42,28 +45,33 @@ def sample_faces(
     count, channels, size, _ = crops.shape
     bits = crops.view(np.uint16) if crops.dtype == np.float16 else crops  # Numba knows no float16 on CPUs
     planes = bits.reshape(count, channels, size * size)
-    share = (weights / supersample**2).astype(np.float32)
-    _sample_faces(pixels, transforms, size, supersample, share, bias.astype(np.float32), planes)
+    _sample_faces(pixels, transforms, size, supersample, weights, bias, planes)
 
 
 @_compiled
 def _sample_face(image, transform, size, supersample, weights, bias, planes):
     gray, area, row_bytes = len(planes) == 1, size * size, 3 * image.shape[1]
-    mix, shift = (weights[0], weights[1], weights[2]), (bias[0], bias[1], bias[2])  # no reference counts in the loop
+    share = weights / supersample**2
+    mix = np.float32(share[0]), np.float32(share[1]), np.float32(share[2])  # no reference counts in the loop
+    shift = np.float32(bias[0]), np.float32(bias[1]), np.float32(bias[2])
     step_u, step_v = transform[0, 0], transform[1, 0]  # in the image, from a crop pixel to the next
     spread_u, spread_v = _spreads(transform, supersample)
-    low_u, high_u, low_v, high_v = _vector_bounds(image, transform, size, supersample)
+    bounds = _vector_bounds(image, transform, size, supersample)
     samples = _sample_places(transform, supersample)
+    places = np.empty((3, len(samples) * size), np.int32)
     for y in range(size):
         row_u, row_v = _position(transform, 0, y)
         left = _before(row_u, step_u * size, spread_u)
         top = _before(row_v, step_v * size, spread_v)
         origin = top * row_bytes + 3 * left
+        if bounds[0] < bounds[1]:
+            _place_row(places, size, row_bytes, row_u - left, row_v - top, step_u, step_v, samples)
+        last_u, last_v = row_u + step_u * (size - LANES), row_v + step_v * (size - LANES)
+        whole = _within(bounds, row_u, row_v) and _within(bounds, last_u, last_v)
         for start in range(0, size, LANES):
             x = max(0, min(start, size - LANES))  # the last block of a row may overlap the one before
-            u, v = row_u + step_u * x, row_v + step_v * x
-            if low_u <= u < high_u and low_v <= v < high_v:
-                red, green, blue = _block(image, origin, row_bytes, u - left, v - top, step_u, step_v, samples)
+            if whole or _within(bounds, row_u + step_u * x, row_v + step_v * x):
+                red, green, blue = _block(image, origin, row_bytes, places, x, size, len(samples))
                 _write(planes, y * size + x, area, gray, red, green, blue, mix, shift)
             else:
                 for single in range(x, min(x + LANES, size)):
@@ -82,9 +90,15 @@ def _vector_bounds(image, transform, size, supersample):
     if size < LANES or span > MAX_SPAN_PX or 3 * width > MAX_ROW_BYTES:
         return 1.0, 0.0, 1.0, 0.0
     last_u, last_v = step_u * (LANES - 1), step_v * (LANES - 1)  # from a block's first pixel
-    low_u, high_u = spread_u - min(0.0, last_u), width - 2 - spread_u - max(0.0, last_u)  # see bilinear_rgb
+    low_u, high_u = spread_u - min(0.0, last_u), width - 5 - spread_u - max(0.0, last_u)  # see bilinear_rgb
     low_v, high_v = spread_v - min(0.0, last_v), height - 1 - spread_v - max(0.0, last_v)
     return low_u, high_u, low_v, high_v
+
+
+@_compiled
+def _within(bounds, u, v):
+    low_u, high_u, low_v, high_v = bounds
+    return low_u <= u < high_u and low_v <= v < high_v
 
 
 @_compiled
@@ -123,16 +137,37 @@ def _sample_places(transform, supersample):
 
 
 @_compiled
-def _block(image, origin, row_bytes, u, v, step_u, step_v, samples):
-    """Sums over the samples of LANES pixels, the first at (u, v) from the pixel whose first byte is at `origin`."""
-    across, down = np.float32(step_u), np.float32(step_v)
-    columns = ramp(np.float32(u + samples[0, 0]), across)
-    rows = ramp(np.float32(v + samples[0, 1]), down)
-    red, green, blue = bilinear_rgb(image, origin, row_bytes, columns, rows)
-    for sample in range(1, len(samples)):
-        columns = ramp(np.float32(u + samples[sample, 0]), across)
-        rows = ramp(np.float32(v + samples[sample, 1]), down)
-        colours = bilinear_rgb(image, origin, row_bytes, columns, rows)
+def _place_row(places, size, row_bytes, u, v, step_u, step_v, samples):
+    """Fill `places` [shape=(3, samples * size)], sample by sample, for a row of the crop that begins at (u, v)."""
+    across, down = _fixed(step_u), _fixed(step_v)
+    for sample in range(len(samples)):
+        first_u, first_v = _fixed(u + samples[sample, 0]), _fixed(v + samples[sample, 1])
+        for start in range(0, size, LANES):
+            x = min(start, size - LANES)
+            place(
+                places, sample * size + x, row_bytes, _short(first_u + across * x), _short(first_v + down * x),
+                _short(across), _short(down),
+            )  # fmt: skip
+
+
+@_compiled
+def _fixed(coordinate):
+    """In fixed point, with `EXTRA_BITS` beyond those of vectors."""
+    return int(np.floor(coordinate * 2.0 ** (FRACTION_BITS + EXTRA_BITS)))
+
+
+@_compiled
+def _short(fixed):
+    """As vectors have it."""
+    return np.int32(fixed >> EXTRA_BITS)
+
+
+@_compiled
+def _block(image, origin, row_bytes, places, x, size, samples):
+    """Sums over the samples of LANES pixels from x on."""
+    red, green, blue = bilinear_rgb(image, origin, row_bytes, places, x)
+    for sample in range(1, samples):
+        colours = bilinear_rgb(image, origin, row_bytes, places, sample * size + x)
         red, green, blue = red + colours[0], green + colours[1], blue + colours[2]
     return red, green, blue
 

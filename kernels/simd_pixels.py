@@ -6,32 +6,23 @@ that compiles them.
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.simd import LANES, float32x16
 
+FRACTION_BITS = 20
+"""Of a coordinate in fixed point, which is an int32: up to 2047 pixels, and steps of a millionth."""
+
+WEIGHT_BITS = 14
+"""Of what a point's four neighbours weigh, so that one of them alone, at 2 ** 14, fits into an int16."""
+
+_INT16 = ir.IntType(16)
 _INT32 = ir.IntType(32)
 _INT64 = ir.IntType(64)
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(_INT32, LANES)
-_HALF_LANES = LANES // 2
-_WORDS = ir.VectorType(_INT64, _HALF_LANES)
-_ADDRESSES = ir.VectorType(_INT64.as_pointer(), _HALF_LANES)
-_MASK = ir.VectorType(ir.IntType(1), _HALF_LANES)
-_FAST = ("fast",)
-
-
-@intrinsic
-def ramp(typing, start, step):
-    """The vector start, start + step, start + 2 step ...; both float32."""
-
-    def generate(context, builder, signature, arguments):
-        start, step = (_broadcast(builder, value, _FLOATS) for value in arguments)
-        lanes = ir.Constant(_FLOATS, [float(lane) for lane in range(LANES)])
-        return builder.fadd(start, builder.fmul(step, lanes, _FAST), _FAST)
-
-    return float32x16(types.float32, types.float32), generate
+_EIGHT_INTS = ir.VectorType(_INT32, 8)
+_SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), 16)
 
 
 @intrinsic
@@ -56,68 +47,141 @@ def store(typing, target, index, value):
 
 
 @intrinsic
-def bilinear_rgb(typing, image, origin, row_bytes, x, y):
-    """Red, green and blue at 16 points (x, y) >= 0, vectors of 0..255.
+def place(typing, places, index, row_bytes, x, y, step_x, step_y):
+    """Write where the 16 points (x, y), (x + step_x, y + step_y) ... lie to elements index .. index + 15 of each row.
 
-    `image` is C-contiguous uint8 RGB; x and y count from the pixel whose first byte is at `origin`. Of each of two
-    rows, 8 bytes are read from the pixel left of the point on: so two columns must follow it. Nothing is checked.
+    `places` is C-contiguous int32 [shape=(3, n)]: the offset of the pixel left of and above a point, in bytes, and
+    the weights of its two upper and of its two lower neighbours, the left one in the lower half of the integer.
+    Coordinates are in fixed point, >= 0. Nothing is checked.
     """
 
     def generate(context, builder, signature, arguments):
-        image, origin, row_bytes, x, y = arguments
-        column, row = builder.fptosi(x, _INTS), builder.fptosi(y, _INTS)
-        across = builder.fsub(x, builder.sitofp(column, _FLOATS), _FAST)
-        down = builder.fsub(y, builder.sitofp(row, _FLOATS), _FAST)
+        places, index, row_bytes = arguments[:3]
+        x, y, step_x, step_y = (_broadcast(builder, value, _INTS) for value in arguments[3:])
+        lanes = ir.Constant(_INTS, list(range(LANES)))
+        (column, across), (row, down) = (
+            _split(builder, builder.add(first, builder.mul(step, lanes))) for first, step in ((x, step_x), (y, step_y))
+        )
         pitch = _broadcast(builder, builder.trunc(row_bytes, _INT32), _INTS)
         offset = builder.add(builder.mul(row, pitch), builder.mul(column, _constant(3)))
-        first = builder.gep(context.make_array(signature.args[0])(context, builder, image).data, [origin])
-        upper = _between_columns(builder, first, offset, across)
-        lower = _between_columns(builder, first, builder.add(offset, pitch), across)
-        samples = [_between(builder, *pair, down) for pair in zip(upper, lower, strict=True)]
-        return context.make_tuple(builder, signature.return_type, samples)
+        product = builder.add(builder.mul(across, down), _constant(1 << WEIGHT_BITS - 1))
+        lower_right = builder.lshr(product, _constant(WEIGHT_BITS))
+        lower_left, upper_right = builder.sub(down, lower_right), builder.sub(across, lower_right)
+        upper_left = builder.sub(builder.sub(_constant(1 << WEIGHT_BITS), down), upper_right)
+        upper, lower = _pairs(builder, upper_left, upper_right), _pairs(builder, lower_left, lower_right)
+        for number, value in enumerate((offset, upper, lower)):
+            first = _element(context, builder, signature.args[0], places, number, index)
+            builder.store(value, builder.bitcast(first, _INTS.as_pointer())).align = 4
+        return context.get_dummy_value()
 
-    return types.UniTuple(float32x16, 3)(image, types.intp, types.intp, float32x16, float32x16), generate
-
-
-def _between_columns(builder, first, offset, across):
-    """Colours between the two neighbours in a row whose bytes begin at `offset`: R, G, B, R, G, B."""
-    start, end = _eight_bytes(builder, first, offset)
-    left = [_byte(builder, start, place) for place in (0, 1, 2)]
-    right = [_byte(builder, start, 3), _byte(builder, end, 0), _byte(builder, end, 1)]
-    return [_between(builder, *pair, across) for pair in zip(left, right, strict=True)]
+    index, fixed = types.intp, types.int32
+    return types.void(places, index, index, fixed, fixed, fixed, fixed), generate
 
 
-def _between(builder, start, end, fraction):
-    """start + fraction * (end - start)."""
-    return builder.fadd(start, builder.fmul(fraction, builder.fsub(end, start, _FAST), _FAST), _FAST)
+@intrinsic
+def bilinear_rgb(typing, image, origin, row_bytes, places, index):
+    """Red, green and blue at 16 points, vectors of 0..255, from what `place` wrote to elements index .. index + 15.
+
+    `image` is C-contiguous uint8 RGB; the offsets count from its byte number `origin`. Of each of two rows, 16 bytes
+    are read from the pixel left of the point on: so five columns must follow it. Nothing is checked.
+    """
+
+    def generate(context, builder, signature, arguments):
+        image, origin, row_bytes, places, index = arguments
+        upper_row = builder.gep(context.make_array(signature.args[0])(context, builder, image).data, [origin])
+        lower_row = builder.gep(upper_row, [row_bytes])
+        offsets, upper, lower = (
+            _element(context, builder, signature.args[3], places, number, index) for number in range(3)
+        )
+        halves = []
+        for start in (0, 8):
+            sums = [
+                builder.add(
+                    _weighted(builder, upper_row, offsets, upper, point),
+                    _weighted(builder, lower_row, offsets, lower, point),
+                )
+                for point in range(start, start + 4)
+            ]
+            halves.append(_by_colour(builder, sums))
+        unit = ir.Constant(_FLOATS, [2.0**-WEIGHT_BITS] * LANES)
+        colours = [
+            builder.fmul(builder.sitofp(_shuffle(builder, pair, range(LANES)), _FLOATS), unit, ("fast",))
+            for pair in zip(*halves, strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, colours)
+
+    index = types.intp
+    return types.UniTuple(float32x16, 3)(image, index, index, places, index), generate
 
 
-def _byte(builder, integers, place):
-    """Byte `place` of each 32-bit lane, as float32."""
-    shifted = builder.lshr(integers, _constant(8 * place))
-    return builder.sitofp(builder.and_(shifted, _constant(255)), _FLOATS)
+def _split(builder, coordinates):
+    """Whole pixels, and what is left of them in the weights' units."""
+    half = 1 << FRACTION_BITS - WEIGHT_BITS - 1
+    rounded = builder.lshr(builder.add(coordinates, _constant(half)), _constant(FRACTION_BITS - WEIGHT_BITS))
+    return builder.lshr(rounded, _constant(WEIGHT_BITS)), builder.and_(rounded, _constant((1 << WEIGHT_BITS) - 1))
 
 
-def _eight_bytes(builder, first, offset):
-    """Bytes 0..3 and bytes 4..7 at each offset, two vectors of 32-bit lanes."""
-    lower, upper = (_gather(builder, first, offset, half) for half in (0, _HALF_LANES))
-    start = builder.shuffle_vector(lower, upper, ir.Constant(_INTS, list(range(0, 2 * LANES, 2))))
-    end = builder.shuffle_vector(lower, upper, ir.Constant(_INTS, list(range(1, 2 * LANES, 2))))
-    return start, end
+def _pairs(builder, left, right):
+    """Two integers of 16 bits in one of 32."""
+    return builder.or_(left, builder.shl(right, _constant(16)))
 
 
-def _gather(builder, first, offset, lane):
-    """The 64-bit words at eight offsets from `lane` on, as twice as many 32-bit lanes."""
-    lanes = ir.Constant(ir.VectorType(_INT32, _HALF_LANES), list(range(lane, lane + _HALF_LANES)))
-    eight = builder.sext(builder.shuffle_vector(offset, _undefined(_INTS), lanes), _WORDS)
-    base = _broadcast(builder, builder.ptrtoint(first, _INT64), _WORDS)
-    addresses = builder.inttoptr(builder.add(base, eight), _ADDRESSES)
-    kind = ir.FunctionType(_WORDS, [_ADDRESSES, _INT32, _MASK, _WORDS])
-    gather = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.gather.v8i64.v8p0")
-    everywhere = ir.Constant(_MASK, [1] * _HALF_LANES)
-    alignment = ir.Constant(_INT32, 1)
-    words = builder.call(gather, [addresses, alignment, everywhere, _undefined(_WORDS)])
-    return builder.bitcast(words, _INTS)
+def _weighted(builder, row, offsets, weights, point):
+    """Of `point` and of the fourth after it, its neighbours in a row, weighted and added: R, G, B, 0, R, G, B, 0.
+
+    Products of neighbouring words, added: LLVM finds the instruction that does both.
+    """
+    points, pixels = (point, point + 4), []
+    for each in points:
+        offset = builder.zext(builder.load(_after(builder, offsets, each)), _INT64)
+        pixels.append(_load(builder, _SIXTEEN_BYTES, _after(builder, row, offset)))
+    both = _shuffle(builder, pixels, range(32))
+    zero = 32  # the first lane of a vector of zeros that follows
+    one = [0, zero, 3, zero, 1, zero, 4, zero, 2, zero, 5, zero, zero, zero, zero, zero]
+    other = [lane if lane == zero else 16 + lane for lane in one]
+    paired = _shuffle(builder, (both, ir.Constant(both.type, [0] * 32)), one + other)
+    words = builder.bitcast(paired, ir.VectorType(_INT16, 16))
+
+    first = point - point % 8
+    eight = _load(builder, _EIGHT_INTS, _after(builder, weights, first))
+    repeated = _shuffle(builder, (eight, eight), [each - first for each in points for _ in range(4)])
+    factors = builder.bitcast(repeated, words.type)
+
+    products = builder.mul(builder.sext(words, _INTS), builder.sext(factors, _INTS), flags=("nsw",))
+    left, right = (_shuffle(builder, (products, products), range(start, LANES, 2)) for start in (0, 1))
+    return builder.add(left, right)
+
+
+def _by_colour(builder, sums):
+    """Four vectors of R, G, B, 0 of a pixel and of the fourth after it -> the reds, the greens, the blues of eight."""
+    pairs = sums[:2], sums[2:]
+    reds_greens = [_shuffle(builder, pair, (0, 8, 1, 9, 4, 12, 5, 13)) for pair in pairs]
+    blues = [_shuffle(builder, pair, (2, 10, 3, 11, 6, 14, 7, 15)) for pair in pairs]
+    lower, upper = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
+    return [_shuffle(builder, *each) for each in ((reds_greens, lower), (reds_greens, upper), (blues, lower))]
+
+
+def _element(context, builder, array_type, array, row, column):
+    """Address of array[row, column]."""
+    values = context.make_array(array_type)(context, builder, array)
+    skipped = builder.mul(builder.extract_value(values.shape, 1), ir.Constant(_INT64, row))
+    return builder.gep(values.data, [builder.add(skipped, column)])
+
+
+def _after(builder, address, number):
+    """The address so many elements on."""
+    return builder.gep(address, [ir.Constant(_INT64, number) if isinstance(number, int) else number])
+
+
+def _load(builder, kind, address):
+    vector = builder.load(builder.bitcast(address, kind.as_pointer()))
+    vector.align = 1
+    return vector
+
+
+def _shuffle(builder, pair, lanes):
+    """Chosen lanes of two vectors, which are counted through."""
+    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(_INT32, len(lanes)), list(lanes)))
 
 
 def _float16_bits(builder, value):

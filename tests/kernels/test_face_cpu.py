@@ -92,11 +92,25 @@ def test_compiled_equals_reference_in_large_images(width):
 
 
 def test_crops_next_to_the_images_end_read_nothing_beyond_it():
-    memory = np.full(60 * 80 * 3 + 64, 255, np.uint8)
-    image = memory[: 60 * 80 * 3].reshape(60, 80, 3)
-    image[:] = 7
-    found = preprocess_faces(image, [[[1, 0, 48], [0, 1, 28]]], 32, gray=False, supersample=1, **RAW)
-    np.testing.assert_array_equal(found, 7)
+    """Behind the image lies a page that ends a process which reads it."""
+    code = """
+import ctypes, mmap
+import numpy as np
+from kernels import preprocess_faces
+
+pages, size = 8, 60 * 80 * 3
+memory = mmap.mmap(-1, pages * mmap.PAGESIZE)
+end = (pages - 1) * mmap.PAGESIZE
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + end), mmap.PAGESIZE, 0) == 0
+image = np.frombuffer(memory, np.uint8, size, end - size).reshape(60, 80, 3)
+image[:] = 7
+for x in np.arange(40, 50, 0.25):
+    crop = preprocess_faces(image, [[[1, 0, x], [0, 1, 28]]], 32, gray=False, supersample=1, mean=0, std=1)
+    np.testing.assert_allclose(crop[..., : 79 - int(x)], 7, atol=1e-5)
+print(crop.shape)
+"""
+    assert python(code).strip() == "(1, 3, 32, 32)"
 
 
 @pytest.mark.parametrize("gray", [True, False])
