@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from bundle.errors import ArgumentError, EdgeEmotionError
 
@@ -48,10 +49,17 @@ def tell(text: str) -> None:
         drop_unwritten()
 
 
+def warn(text: str) -> None:
+    """Print to standard error, where that is no reason to end: its reader may have gone, its disk may be full."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
+
+
 def drop_unwritten() -> None:
-    """Give up what standard output does not take: Python would try once more at exit, and complain."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Give up what the standard streams do not take: Python would try once more at exit, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,11 +1,15 @@
 """Where messages are sent over MQTT."""
 
 import argparse
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 from edge.access import check_host
+
+_PASSWORD = re.compile(r"://[^@/?#\[]*:(?!\d+/)[^@]*@")
+"""Also one with / ? or # in it, which is no part of a host for urlsplit."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Broker:
         with suppress(ValueError):  # a UnicodeError is one
             url = urlsplit(text)
             topic = unquote(url.path).strip("/")
-            if url.password is not None:
+            topic.encode()
+            if url.password is not None or _PASSWORD.search(text):
                 raise argparse.ArgumentTypeError(
                     "a password on the command line can be read by everybody on this machine; "
                     "write it to a file and give --mqtt-password-file FILE"

@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from bundle.command import warn
 from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from edge.clip_devices import ClipDevices
@@ -55,10 +55,9 @@ class Chaos:
             return
         scenario = self._scenario
         self._begins_ns = now_ns() + round(scenario.begins_s * NS_PER_S)
-        print(
+        warn(
             f"chaos: {scenario.name} in {scenario.begins_s:g} s, for {scenario.lasts_s:g} s ({scenario.what}); "
-            f"recovers within {scenario.recovers_s:g} s",
-            file=sys.stderr,
+            f"recovers within {scenario.recovers_s:g} s"
         )
 
     def now(self, name: str) -> bool:

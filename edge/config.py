@@ -101,7 +101,7 @@ class OptionParser(argparse.ArgumentParser):
             types, words = _expected(action)
             if type(value) not in types or "\0" in str(value):
                 self._fail(f"{name} is {json.dumps(value, default=str)}; expected {words}", self._lines[name])
-            if action.type is Path:
+            if action.type is a_file and value:
                 value = self._file.parent / value
             if action.nargs != 0:
                 arguments.append(f"--{name}={value}")
@@ -110,11 +110,18 @@ class OptionParser(argparse.ArgumentParser):
         return arguments
 
 
+def a_file(text: str) -> Path:
+    """An option's type: a Path, but ArgumentTypeError for no name, such as a variable without a value gives."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; expected a file")
+    return Path(text)
+
+
 def _expected(action: argparse.Action) -> tuple[tuple[type, ...], str]:
     """Types of a value in the file, and in words; what a string says is judged as on the command line."""
     if action.nargs == 0:
         return (bool,), "true or false"
-    if action.type is Path:
+    if action.type is a_file:
         return (str,), "the name of a file, as a string"
     return (str, int, float), "a string or a number"
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import importlib.util
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bundle.command import warn
 from bundle.engine_cache import FILES, PRECISION_OF_FILE, Precision, engines_of, find_engine
 from bundle.errors import ArtefactError, EngineError
 from bundle.folders import engine_folder
@@ -185,4 +185,4 @@ def _precision(file: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"edge-run: {text}", file=sys.stderr)
+    warn(f"edge-run: {text}")

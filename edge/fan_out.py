@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bundle.command import warn
 from bundle.errors import InputError
 from bundle.labels import STATES
 from edge.access import access_for
@@ -84,7 +85,7 @@ class FanOut:
             with _packages_of("--view terminal", "view"):
                 from edge.publishers.terminal import TerminalView
             self._look_on(self._stack.enter_context(TerminalView(sys.stderr)))
-            self.want_lines = options.output is not None or not sys.stdout.isatty()
+            self.want_lines = options.output is not None or (sys.stdout is not None and not sys.stdout.isatty())
 
     def close(self) -> None:
         """Close all that was opened; a second time does nothing."""
@@ -96,7 +97,7 @@ class FanOut:
         for anywhere in ("//0.0.0.0:", "//[::]:"):  # no address that another machine could open
             url = url.replace(anywhere, f"//{socket.gethostname()}:")
         shown = f"{url.partition('?')[0]}, with ?token= of {options.token_file}" if options.token_file else url
-        print(f"edge-run: {what} at {shown}", file=sys.stderr)
+        warn(f"edge-run: {what} at {shown}")
 
     def _look_on(self, onlooker: Onlooker) -> None:
         self._onlookers.append(onlooker)

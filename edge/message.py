@@ -13,6 +13,12 @@ MicrophoneHealth = Literal["ok", "lost", "silent", "wrong rate", "off"]
 Load = Literal["normal", "reduced rate", "int8", "one modality"]
 
 
+STEP_NS = 200_000_000
+"""Between two updates; how long a session's last message is taken to hold."""
+
+STANDSTILL_NS = 10_000_000_000
+
+
 @dataclass(frozen=True)
 class Dropped:
     """Counts since the start of what never came about: images and audio samples at 16 kHz that were captured but never
@@ -70,6 +76,14 @@ def message_from_state(
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+def held_ns(gap_ns: int) -> int:
+    """How long a message held that was followed by the next after `gap_ns`.
+
+    A run that was silent for longer than `STANDSTILL_NS` stood still, as in a suspend, and says nothing of that time.
+    """
+    return gap_ns if gap_ns <= STANDSTILL_NS else STEP_NS
 
 
 _Part = TypeVar("_Part", Dropped, Health)

@@ -3,14 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bundle.manifest import DEFAULT_BUNDLE
 from edge.access import Address
 from edge.broker import Broker
-from edge.config import OptionParser
+from edge.config import OptionParser, a_file
 from edge.fleet import SAFETY_STATES, approved_states
 from edge.scenarios import SCENARIOS
 
@@ -75,6 +75,7 @@ class Options:
     profile: str | None
     approved_states: tuple[str, ...]
     audit: Path | None
+    config: Path | None = field(compare=False)  # what it says, the others say
     list_devices: bool
 
 
@@ -88,9 +89,9 @@ def option_parser() -> OptionParser:
     )
     parser.add_argument("--version", action="version", version=f"edge-emotion {own_version()}")
     parser.add_argument("--list-devices", action="store_true", help="print cameras and microphones, and stop")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="options from a TOML file; the command line wins")
+    parser.add_argument("--config", type=a_file, metavar="FILE", help="options from a TOML file; the command line wins")
     parser.add_argument("--print-config", action="store_true", help="print all options as such a file, and stop")
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
+    parser.add_argument("--bundle", type=a_file, default=DEFAULT_BUNDLE, help="the networks (default: the built-in)")
     parser.add_argument(
         "--engine", choices=ENGINES, default="auto",
         help="what runs the networks (default: TensorRT, TensorRT-RTX or ONNX Runtime, the first that can be had)",
@@ -102,7 +103,7 @@ def option_parser() -> OptionParser:
     parser.add_argument("--allow-ungated", action=ON_OR_OFF, default=False, help="accept INT8 that passed no gate")
     parser.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE",
+        "--output", type=a_file, metavar="FILE",
         help="write the messages to FILE, or to a new file in it where it is a folder (default: stdout)",
     )  # fmt: skip
 
@@ -111,14 +112,14 @@ def option_parser() -> OptionParser:
     onlookers.add_argument("--view", choices=("terminal",), help="a text screen instead of lines in a terminal")
     onlookers.add_argument("--metrics", type=Address.parse, metavar="[HOST:]PORT", help="Prometheus and /healthz")
     onlookers.add_argument(
-        "--token-file", type=Path, metavar="FILE",
+        "--token-file", type=a_file, metavar="FILE",
         help="its first line must be given by who looks on (default, beyond this machine: a new token each run)",
     )  # fmt: skip
 
     mqtt = parser.add_argument_group("MQTT")
     mqtt.add_argument("--mqtt", type=Broker.parse, metavar="URL", help="mqtt[s]://[USER@]HOST[:PORT]/TOPIC")
-    mqtt.add_argument("--mqtt-password-file", type=Path, metavar="FILE", help="its first line is the password")
-    mqtt.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authorities to trust (default: the system's)")
+    mqtt.add_argument("--mqtt-password-file", type=a_file, metavar="FILE", help="its first line is the password")
+    mqtt.add_argument("--mqtt-ca", type=a_file, metavar="FILE", help="authorities to trust (default: the system's)")
 
     work = parser.add_argument_group("a driver at work (docs/privacy-and-law.md)")
     work.add_argument("--profile", choices=("fleet",), help="let nothing out but approved safety states")
@@ -126,17 +127,17 @@ def option_parser() -> OptionParser:
         "--approved-states", type=approved_states, metavar="STATE,...",
         help=f"the states that whoever operates the cars approves, among {', '.join(SAFETY_STATES)}",
     )  # fmt: skip
-    work.add_argument("--audit", type=Path, metavar="FILE", help="add a line to FILE at the start and at the end")
+    work.add_argument("--audit", type=a_file, metavar="FILE", help="add a line to FILE at the start and at the end")
 
     clip = parser.add_argument_group("a recording instead of devices")
     which = clip.add_mutually_exclusive_group()
-    which.add_argument("--clip", type=Path, metavar="FILE", help="mp4, mkv, flv, wav, ...")
-    which.add_argument("--replay", type=Path, metavar="FILE", help="what --record wrote: the same states again")
+    which.add_argument("--clip", type=a_file, metavar="FILE", help="mp4, mkv, flv, wav, ...")
+    which.add_argument("--replay", type=a_file, metavar="FILE", help="what --record wrote: the same states again")
     clip.add_argument("--realtime", action=ON_OR_OFF, default=False, help="at the speed at which it was recorded")
 
     record = parser.add_argument_group("recording (nothing is written unless asked for)")
     record.add_argument(
-        "--record", type=Path, metavar="FILE",
+        "--record", type=a_file, metavar="FILE",
         help="write embeddings, states and timings to FILE, or to a new file in it where it is a folder",
     )  # fmt: skip
     record.add_argument("--record-media", action=ON_OR_OFF, default=False, help="write images and sound to it as well")
@@ -228,6 +229,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         profile=given.profile,
         approved_states=given.approved_states or (),
         audit=given.audit,
+        config=given.config,
         list_devices=given.list_devices,
     )
 

@@ -8,20 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
-from typing import TextIO
 
-from bundle.command import drop_unwritten
+from bundle.command import drop_unwritten, warn
 from bundle.errors import EdgeEmotionError, InputError
+from bundle.features import NS_PER_S
 from bundle.manifest import Manifest, manifest_sha256, read_manifest
 from edge.audit import Audit
-from edge.fan_out import open_publishers
+from edge.clock import now_ns
+from edge.fan_out import Publisher, open_publishers
 from edge.fleet import FleetProfile
 from edge.memory import keep_freed_memory
 from edge.message import Message, message_from_state
 from edge.options import Options, own_version, parse_options
-from edge.publishers.jsonl import JsonLinesPublisher
+from edge.publishers.jsonl import JsonLinesFile, JsonLinesPublisher
 from edge.session import Session
 from edge.sources.devices import list_devices
 from edge.summary import RunSummary
@@ -45,18 +46,19 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _run(options)
     except BrokenPipeError:  # whoever read our output has seen enough
-        drop_unwritten()
+        return 0
     except (EdgeEmotionError, OSError) as error:
-        print(f"edge-run: {error}", file=sys.stderr)
-        drop_unwritten()
+        warn(f"edge-run: {error}")
         return 1
     except (ImportError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and NO_KERNEL_CACHE not in str(error):
             raise
-        print(f"edge-run: {error}; edge-doctor names the command that mends it.", file=sys.stderr)
+        warn(f"edge-run: {error}; edge-doctor names the command that mends it.")
         return 1
     except KeyboardInterrupt:  # before or after the run; within it, a signal ends it in order
         return 130
+    finally:
+        drop_unwritten()
     return 0
 
 
@@ -66,7 +68,7 @@ def _run(options: Options) -> None:
     output, record = (_of_this_run(*each) for each in ((options.output, ".jsonl"), (options.record, ".rec")))
     options = replace(options, output=output, record=record)
     session = Session(options, read_manifest(options.bundle))
-    summary, started_s = RunSummary(), time.monotonic()
+    summary, started_ns = RunSummary(), now_ns()
     _refuse_overwriting(options)
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signals())
@@ -74,13 +76,11 @@ def _run(options: Options) -> None:
         publishers = open_publishers(options, stack)
         session.tap = publishers.tap
         stack.enter_context(session)
-        estimates = session.estimates(stop, stack)
-        first = [*islice(estimates, 1)]  # opens the source: an output is not emptied for nothing
         if publishers.want_lines:
-            publishers.add(JsonLinesPublisher(stack.enter_context(_output(options)), stop))
+            publishers.add(_lines(options, stop, stack))
         state = StateMachine(session.manifest.labels)
         try:
-            for seq, estimate in enumerate(chain(first, estimates)):
+            for seq, estimate in enumerate(session.estimates(stop, stack)):
                 message = reduce(message_from_state(
                     seq, state.update(estimate), session.clock_ns(estimate), session.dropped(),
                     session.manifest.name, session.engine, session.health(),
@@ -94,7 +94,7 @@ def _run(options: Options) -> None:
             publishers.close()  # a text screen would be drawn over the summary
             if summary.count and session.engine != "loading":  # else nothing was perceived
                 step_s = session.manifest.window.step_s
-                print(summary.text(step_s, time.monotonic() - started_s), file=sys.stderr)
+                warn(summary.text(step_s, (now_ns() - started_ns) / NS_PER_S))
     session.raise_failed_check()
 
 
@@ -165,27 +165,24 @@ def _refuse_overwriting(options: Options) -> None:
         "the clip itself": options.clip, "the replayed file itself": options.replay,
         "--record too": options.record, "--audit too": options.audit, "the token's file": options.token_file,
         "the password's file": options.mqtt_password_file, "the broker's certificate": options.mqtt_ca,
+        "the file of these options": options.config,
     }  # fmt: skip
     for flag, target in written.items():
+        if target is None:
+            continue
         for what, source in read.items():
-            if target and source and target is not source and target.resolve() == source.resolve():
+            if source and target is not source and target.resolve() == source.resolve():
                 raise InputError(f"{flag} {target} is {what}. Choose another file.")
+        if options.bundle.resolve() in target.resolve().parents:
+            raise InputError(f"{flag} {target} lies in the bundle. Choose another folder.")
 
 
-@contextmanager
-def _output(options: Options) -> Iterator[TextIO]:
-    path = options.output
-    if path is None:
-        if sys.stdout is None:
-            raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
-        yield sys.stdout
-        return
-    try:
-        file = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--output {path} cannot be written: {error.strerror}. Choose another file.") from error
-    with file:
-        yield file
+def _lines(options: Options, stop: threading.Event, stack: ExitStack) -> Publisher:
+    if options.output:
+        return stack.enter_context(JsonLinesFile(options.output, stop))
+    if sys.stdout is None:
+        raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
+    return JsonLinesPublisher(sys.stdout, stop)
 
 
 def _print_devices() -> None:

@@ -62,18 +62,20 @@ class Session:
         self._camera = options.camera is not None
         self._microphone = options.microphone is not None
         self._recorder: Recorder | None = None
+        self._stop = threading.Event()
         self._check: ReplayCheck | None = None
 
     def __enter__(self) -> "Session":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._service.stopping()
         if self._recorder:
-            self._recorder.close()
+            self._recorder.close(failed=kind is not None)
 
     def estimates(self, stop: threading.Event, stack: ExitStack) -> Iterator[Estimate]:
         """Estimates of what the options name: a clip, a recorded run, or the devices."""
+        self._stop = stop
         if self.options.replay:
             return self.replay(self.options.replay, stop)
         if self.options.clip and not self.options.chaos:
@@ -315,7 +317,7 @@ class Session:
         )
 
     def _open_recorder(self, start_ns: int, *, back_pressure: bool) -> None:
-        """Before the first estimate; `start_ns` as of the perception. The file is opened with the first message."""
+        """Before the first estimate; `start_ns` as of the perception. The file is opened later."""
         options = self.options
         if options.record is None:
             return
@@ -330,7 +332,7 @@ class Session:
             },
         )
         self._recorder = Recorder(
-            options.record, start, self._coder(), self.manifest.window, start_ns,
+            options.record, start, self._coder(), self.manifest.window, start_ns, self._stop,
             media=options.record_media, back_pressure=back_pressure,
         )  # fmt: skip
 

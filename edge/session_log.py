@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from bundle.errors import InputError
 from bundle.features import NS_PER_S
-from edge.message import Message
+from edge.message import STANDSTILL_NS, STEP_NS, Message
 
-STEP_S = 0.2
-"""How long the last message is taken to hold: until the next would have come."""
+STEP_S = STEP_NS / NS_PER_S
 
 OUTAGE_S = 1.0
 """What was missing for less is not listed."""
@@ -43,7 +42,8 @@ class SessionLog:
 
     times_s, ages_ms : float64 ndarrays [shape=(messages,)], since the start; NaN where nothing was used.
     probabilities : float32 ndarray [shape=(messages, labels)], NaN where there are none.
-    states, sources, loads : they cover the session without gaps. outages : what was missing, and why, in order of time.
+    states, sources, loads : they cover the session, but for where the run stood still (`held_ns`).
+    outages : what was missing, and why, in order of time.
     """
 
     name: str
@@ -172,8 +172,10 @@ def _check(message: Any) -> None:
 
 def _spans(said: Sequence[_Said], times_s: npt.NDArray[np.float64], value_of: Callable[[_Said], str]) -> list[Span]:
     values = [value_of(each) for each in said]
-    begins = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1]]
-    ends_s = [float(times_s[i]) for i in begins[1:]] + [float(times_s[-1]) + STEP_S]
+    stood_still = np.diff(times_s, prepend=0.0) > STANDSTILL_NS / NS_PER_S
+    begins = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1] or stood_still[i]]
+    ends_s = [float(times_s[i - 1]) + STEP_S if stood_still[i] else float(times_s[i]) for i in begins[1:]]
+    ends_s.append(float(times_s[-1]) + STEP_S)
     return [Span(values[i], float(times_s[i]), end_s, said[i].reason) for i, end_s in zip(begins, ends_s, strict=True)]
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from statistics import median
 
 from bundle.features import NS_PER_S
-from edge.message import Message
+from edge.message import Message, held_ns
 
 
 class RunSummary:
@@ -20,7 +20,7 @@ class RunSummary:
 
     def add(self, message: Message) -> None:
         if self.count:
-            self._states_ns[self._last["state"]] += message["captured_ns"] - self._last["captured_ns"]
+            self._states_ns[self._last["state"]] += held_ns(message["captured_ns"] - self._last["captured_ns"])
         self.count += 1
         self._sources[message["source"]] += 1
         self._faces[message["face"]] += 1

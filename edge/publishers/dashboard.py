@@ -189,7 +189,9 @@ class Dashboard:
     def _spread(self) -> None:
         while self._updates:
             message, seen, heard = self._updates.popleft()
-            update = {"message": message, "face": seen and _face_quality(*seen), "heard": _levels(heard)}
+            current = seen if message["face"] not in ("no image", "off") else None
+            face = current and _face_quality(*current)
+            update = {"message": message, "face": face, "heard": _levels(heard)}
             data = json.dumps(update, separators=(",", ":")).encode()
             self._history.append(data)
             for slot in self._events:

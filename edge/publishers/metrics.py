@@ -6,6 +6,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,10 +16,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from bundle.features import NS_PER_S
 from bundle.labels import STATES
 from edge.access import Access, Address
-from edge.message import Message
+from edge.message import Message, held_ns
 
 MOST_CONNECTIONS = 32
 """More are closed at once: whoever has no token must not use up the run's open files and threads."""
+
+PATIENCE_S = 10.0
+"""For a request and its answer; then the connection is closed, however little a client sends now and then."""
 
 SILENCE_S = 2.0
 """Without a message for so long, the run is not healthy."""
@@ -79,8 +83,9 @@ class Metrics:
         self._emitted_s = now_s
         if message["age_ms"] is not None:
             self._ages.observe(message["age_ms"] / 1e3)
-        last = self._last or {"captured_ns": message["captured_ns"], "dropped": dict.fromkeys(self._dropped, 0)}
-        _add(self._state_s.labels(message["state"]), (message["captured_ns"] - last["captured_ns"]) / NS_PER_S)
+        last = self._last or {**message, "dropped": dict.fromkeys(self._dropped, 0)}
+        held = held_ns(message["captured_ns"] - last["captured_ns"])
+        _add(self._state_s.labels(last["state"]), held / NS_PER_S)
         for what, counter in self._dropped.items():
             _add(counter, message["dropped"][what] - last["dropped"][what])
         self._show_statuses({**message, **message["health"]})
@@ -166,18 +171,28 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        deadline = threading.Timer(PATIENCE_S, _cut, (request,))
+        deadline.daemon = True
+        deadline.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            deadline.cancel()
             self._free.release()
 
     def handle_error(self, *_: object) -> None:
         """A client that left before it got its answer is no one's concern."""
 
 
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):  # it ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 def _handler(metrics: Metrics, access: Access) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # seconds for a client that says nothing
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
@@ -201,7 +216,8 @@ def _handler(metrics: Metrics, access: Access) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from bundle.command import warn
 from bundle.errors import InputError
 from edge.broker import Broker
 from edge.message import Message
@@ -103,7 +104,7 @@ class MqttPublisher:
         stopper.start()
         stopper.join(CLOSE_S)
         if self.dropped:
-            print(f"edge-run: mqtt: {self.dropped} messages were not sent", file=sys.stderr)
+            warn(f"edge-run: mqtt: {self.dropped} messages were not sent")
 
     def __enter__(self) -> "MqttPublisher":
         return self
@@ -133,7 +134,7 @@ class MqttPublisher:
     def _tell(self, what: str) -> None:
         if what not in self._told:
             self._told.add(what)
-            print(f"edge-run: mqtt: {what}; trying again", file=sys.stderr)
+            warn(f"edge-run: mqtt: {what}; trying again")
 
 
 def _password(file: Path) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bundle.errors import InputError
+from bundle.command import warn
 from bundle.features import WindowSpec
 from edge.jpeg import jpeg_from_rgb
 from edge.message import Message
 from edge.recording import MAGIC, Frame, ObservationCoder, bytes_from_frame
+from edge.written_file import WrittenFile
 from perception.chunks import AudioChunk, Estimate, Observation, VideoChunk
 
 QUEUED_UPDATES = 600
@@ -38,24 +38,26 @@ _Entry = tuple[Observation, Estimate, Message] | AudioChunk | VideoChunk
 class Recorder:
     """Writes one frame per update, and with `media` one per chunk of sound and per image of the grid.
 
-    The file is opened by the first `publish`. If writing fails, the run goes on: the file is cut to whole frames, one
-    line goes to standard error, and `error` says why.
+    The file is opened when the networks are loaded; what comes before is kept, and written then, or at the end of a run
+    that ends before. If writing fails, the run goes on: the file is cut to whole frames, one line goes to standard
+    error, and `error` says why.
 
     Parameters
     ----------
     start : the first frame. start_ns : where the grid of images begins, as of the perception. back_pressure : wait for
-        the disk, as a clip can; devices cannot.
+        the disk, as a clip can; devices cannot. stop : set where the run is to end.
 
     Raises
     ------
-    InputError : from `publish`, the first time: the file cannot be opened.
+    InputError : the file cannot be written; from `publish` and `close`, too.
     """
 
     def __init__(
-        self, path: Path, start: Frame, coder: ObservationCoder, window: WindowSpec, start_ns: int, *, media: bool,
-        back_pressure: bool,
+        self, path: Path, start: Frame, coder: ObservationCoder, window: WindowSpec, start_ns: int,
+        stop: threading.Event, *, media: bool, back_pressure: bool,
     ) -> None:  # fmt: skip
         self.error = ""
+        self._written, self._stop = WrittenFile("--record", path), stop
         self._path, self._start, self._coder, self._window, self._start_ns = path, start, coder, window, start_ns
         self._media, self._back_pressure = media, back_pressure
         self._queue: queue.Queue[_Entry | None] = queue.Queue(QUEUED_UPDATES)
@@ -68,7 +70,7 @@ class Recorder:
 
     def push(self, chunk: AudioChunk | VideoChunk) -> None:
         """Keep the chunk if media are recorded: of images, the first of those nearest to each point of the grid."""
-        if not self._media or self._writer is None:
+        if not self._media:
             return
         if isinstance(chunk, VideoChunk):
             period_ns = self._window.image_period_ns
@@ -87,15 +89,18 @@ class Recorder:
 
     def publish(self, message: Message) -> None:
         """Write the message and what it rests on."""
-        if self._writer is None:
-            file = self._open()
-            self._writer = threading.Thread(target=self._write, args=(file,), name="recorder", daemon=True)
-            self._writer.start()
+        if self._writer is None and message["engine"] != "loading":
+            self._begin()
         assert self._observed is not None
         self._put((*self._observed, message))
 
-    def close(self) -> None:
-        """Returns when all is written and on the disk, or nothing more was for some seconds."""
+    def close(self, *, failed: bool = False) -> None:
+        """Returns when all is written and on the disk, or nothing more was for some seconds.
+
+        failed : the run did; a file that was not opened yet stays as it was.
+        """
+        if self._writer is None and not failed and not self._queue.empty():
+            self._begin()
         if self._writer is None:
             return
         asked, before = False, -1
@@ -110,18 +115,22 @@ class Recorder:
             self.error = self.error or f"--record {self._path} ended early: the disk stands still"
 
     def _put(self, entry: _Entry) -> None:
+        if self.error:
+            return
+        if self._writer is None and self._queue.full():
+            self._begin()
         try:
             self._queue.put(entry, self._back_pressure, STANDSTILL_S)
         except queue.Full:
             self._fail("the disk is too slow")
 
-    def _open(self) -> BinaryIO:
-        try:
-            return self._path.open("wb", buffering=0)
-        except OSError as error:
-            raise InputError(
-                f"--record {self._path} cannot be written: {error.strerror}. Choose another file."
-            ) from error
+    def _begin(self) -> None:
+        descriptor = self._written.open(self._stop)
+        if descriptor is None:  # the run is to stop, and nobody reads the pipe
+            return
+        file = os.fdopen(descriptor, "wb", buffering=0)
+        self._writer = threading.Thread(target=self._write, args=(file,), name="recorder", daemon=True)
+        self._writer.start()
 
     def _write(self, file: BinaryIO) -> None:
         """The thread."""
@@ -146,9 +155,9 @@ class Recorder:
                 os.fdatasync(file.fileno())
                 self._synced_ns = time.monotonic_ns()
         except Exception as error:  # whatever it is, the run goes on
-            self._fail(str(error))
             with suppress(OSError):  # a pipe cannot be cut
                 file.truncate(self._whole_bytes)
+            self._fail(str(error))
 
     def _frame(self, entry: _Entry) -> Frame:
         if isinstance(entry, AudioChunk):
@@ -164,4 +173,4 @@ class Recorder:
     def _fail(self, why: str) -> None:
         if not self.error:
             self.error = f"--record {self._path} ended early: {why}"
-            print(f"edge-run: {self.error}; the run goes on", file=sys.stderr)
+            warn(f"edge-run: {self.error}; the run goes on")

@@ -68,6 +68,7 @@ class Camera:
         self._dropped = 0
         self._closing = threading.Event()
         self._watch = ImageWatch()
+        self._gone = False  # could not be opened again
         self._capture: Capture | None = self._open(source)
         self._heard_ns = self._reopened_ns = now_ns()
         self._reader = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -111,9 +112,9 @@ class Camera:
 
     @property
     def health(self) -> CameraHealth:
-        """As docs/message.md says; a frozen camera stays frozen while it is reopened."""
+        """As docs/message.md says; a frozen camera stays frozen while it is reopened, if it is still there."""
         health = self._watch.health
-        return health if self.connected or health == "frozen" else "lost"
+        return health if self.connected or (health == "frozen" and not self._gone) else "lost"
 
     def close(self) -> None:
         """Returns within 2 s, even if the driver hangs."""
@@ -140,10 +141,14 @@ class Camera:
             self._capture.release()
 
     def _reopen(self) -> None:
-        with suppress(Exception):  # whatever OpenCV and the system say: still lost, as `connected` tells
+        try:
             self._capture = self._open(self._source)
-            self._reopened_ns = now_ns()
-            self._watch.reopened()
+        except Exception:  # whatever OpenCV and the system say
+            self._gone = True
+            return
+        self._gone = False
+        self._reopened_ns = now_ns()
+        self._watch.reopened()
 
     def _reads(self, capture: Capture) -> bool:
         try:
@@ -212,6 +217,6 @@ def capture_from_source(source: int | str) -> Capture:
 
 
 def _shown(source: int | str) -> str:
-    """Without passwords, which are not for a journal to keep."""
+    """Without users, and what an address or a pipeline says of passwords: they are not for a journal to keep."""
     without_user = re.sub(r"://\S*@", "://...@", str(source))
-    return repr(re.sub(r"(?i)(pw|pwd|pass\w*)=[^\s&!]+", r"\1=...", without_user))
+    return repr(re.sub(r"(?i)(\w*(?:pw|psw|pas|token|key|secret|auth)\w*)=[^\s&!]+", r"\1=...", without_user))

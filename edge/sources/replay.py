@@ -87,6 +87,8 @@ class Replay:
             )
 
     def _open(self) -> BinaryIO:
+        if self._path.is_fifo():
+            raise InputError(f"--replay {self._path} is a pipe, which cannot be read twice; expected a file.")
         try:
             return self._path.open("rb")
         except OSError as error:

@@ -118,6 +118,13 @@ def test_summary_adds_up() -> None:
     assert text.splitlines()[-2] == "dropped  2 images, 3 audio samples"
 
 
+def test_summary_leaves_out_the_time_in_which_the_run_stood_still() -> None:
+    summary = RunSummary()
+    for captured_s, state in ((0, "calm"), (0.2, "calm"), (28_800, "low")):
+        summary.add({**SEEN, "captured_ns": round(captured_s * 10**9), "state": state})
+    assert "calm 0.4 s, low 0.2 s" in summary.text(step_s=0.2, elapsed_s=28_801)
+
+
 def test_summary_counts_the_time_of_updates_that_were_left_out() -> None:
     summary = RunSummary()
     for captured_s, state in ((0, "calm"), (4, "calm"), (8, "low")):

@@ -92,6 +92,14 @@ def test_short_outages_are_left_out(drive: Drive) -> None:
     assert [span.value for span in session_of(messages).outages] == ["nothing to go by"]
 
 
+def test_time_in_which_the_run_stood_still_is_nothing_but_that(drive: Drive) -> None:
+    before, after = drive(60)[:50], drive(60)[50:]
+    session = session_of([*before, *({**m, "captured_ns": m["captured_ns"] + 28_800 * 10**9} for m in after)])
+    for spans in (session.states, session.sources, session.loads):
+        assert sum(span.length_s for span in spans) == pytest.approx(12.0)
+    assert [span.value for span in session.outages if span.length_s > 10] == ["no messages"]
+
+
 def test_loop_that_stood_still_is_an_outage(drive: Drive) -> None:
     messages = drive(60)
     outages = [span for span in session_of(messages[:20] + messages[30:]).outages if span.value == "no messages"]

@@ -5,7 +5,6 @@ import gc
 import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +36,7 @@ from perception.face import FaceDetection
 from perception.mediapipe_face import MediaPipeFaceDetector
 from perception.network import open_network
 from tests.uncached import uncached_probs
-from tests.virtual_devices import MjpegCamera, VirtualMicrophone, wait_until
+from tests.virtual_devices import MjpegCamera, VirtualMicrophone
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "demo" / "driver.mp4"
@@ -235,6 +234,7 @@ class TestBadInput:
             (("--replay", "drive.rec", "--record", "copy.rec", "--record-media"), "not with --replay"),
             (("--mqtt", "mqtt://car/driver", "--mqtt-password-file", "password"), "USER@"),
             (("--mqtt", "mqtt://car/driver", "--mqtt-ca", "authority.pem"), "mqtts://"),
+            (("--record", ""), "the name is empty"),
             (("--nonsense",), "unrecognized"),
         ],
     )
@@ -270,6 +270,30 @@ class TestBadInput:
         kept.write_text("of an earlier run")
         assert_clear_error(edge_run("--clip", tmp_path / "no.mp4", "--output", kept), status=1, tells="no.mp4")
         assert kept.read_text() == "of an earlier run"
+
+    @pytest.mark.parametrize("fails", [["--engine", "tensorrt"], ["--record", "no/such/folder.rec"]])
+    def test_run_that_fails_before_it_perceives_leaves_earlier_files_as_they_were(
+        self, tmp_path: Path, fails: list[str]
+    ) -> None:
+        kept = {flag: tmp_path / name for flag, name in (("--output", "kept.jsonl"), ("--record", "kept.rec"))}
+        for file in kept.values():
+            file.write_text("of an earlier run")
+        options = [str(word) for pair in kept.items() for word in pair]
+        assert edge_run("--clip", DEMO, *options, *fails).returncode == 1
+        assert {file.read_text() for file in kept.values()} == {"of an earlier run"}
+
+    def test_run_that_fails_before_it_perceives_leaves_no_file_in_a_folder(self, tmp_path: Path) -> None:
+        result = edge_run("--clip", DEMO, "--engine", "tensorrt", "--output", tmp_path, "--record", tmp_path)
+        assert (result.returncode, [*tmp_path.iterdir()]) == (1, [])
+
+    def test_file_of_the_options_and_files_of_the_bundle_are_not_overwritten(self, tmp_path: Path) -> None:
+        config = tmp_path / "car.toml"
+        config.write_text("mirror = true\n")
+        result = edge_run("--clip", DEMO, "--config", config, "--output", config)
+        assert_clear_error(result, status=1, tells="the file of these options")
+        assert config.read_text() == "mirror = true\n"
+        result = edge_run("--clip", DEMO, "--record", DEFAULT_BUNDLE / "visual.onnx")
+        assert_clear_error(result, status=1, tells="lies in the bundle")
 
     def test_output_that_is_the_clip_is_refused(self, sound_clip: Path) -> None:
         size = sound_clip.stat().st_size
@@ -370,12 +394,6 @@ def without_senses(parts: dict[str, Any]) -> dict[str, Any]:
     return {**parts, "head": replace(parts["head"], outputs={"probs_fused": (8,)})}
 
 
-def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal."""
-    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return bool(int(caught, 16) >> (number - 1) & 1)
-
-
 def without_embedding(parts: dict[str, Any]) -> dict[str, Any]:
     return {**parts, "audio": replace(parts["audio"], outputs={"logits": (8,)})}
 
@@ -414,17 +432,37 @@ class TestProcess:
         assert 1 <= len(messages(written)) < 30
         assert "updates" in stderr
 
-    def test_asked_twice_to_stop_a_run_that_waits_for_a_reader_ends(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("flag", ["--output", "--record"])
+    def test_a_pipe_that_nobody_reads_does_not_hold_up_the_stop(self, tmp_path: Path, flag: str) -> None:
         os.mkfifo(tmp_path / "pipe")
-        command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO), "--output", str(tmp_path / "pipe")]
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-            wait_until(lambda: catches(process.pid, signal.SIGTERM), within_s=20)
-            process.send_signal(signal.SIGINT)
+        command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO), flag, str(tmp_path / "pipe")]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            assert any("runs on" in line for line in process.stderr)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1.5)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
-            assert process.communicate()[1] == ""
+                process.wait(2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+    def test_asked_again_later_to_stop_a_run_ends_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(edge.run, "ONE_REQUEST_S", 0.1)
+        with edge.run._stop_on_signals() as stop:
+            for _ in range(2):  # of one request
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.wait(1)
+            time.sleep(0.2)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+
+    @pytest.mark.parametrize("stderr", ["> >(true)", ">/dev/full"])
+    def test_standard_error_that_takes_nothing_leaves_the_lines_alone(
+        self, demo: subprocess.CompletedProcess[str], stderr: str
+    ) -> None:
+        command = f"{sys.executable} -m edge.run --clip {DEMO} 2{stderr}"
+        result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stdout) == (0, demo.stdout)
 
     def test_closed_standard_error_leaves_the_lines_alone(self, demo: subprocess.CompletedProcess[str]) -> None:
         command = f"{sys.executable} -m edge.run --clip {DEMO} 2>&-"

@@ -87,11 +87,20 @@ def test_update_carries_message_face_and_sound(dashboard: Dashboard, events: Eve
     dashboard.see(np.zeros((720, 1280, 3), np.uint8), FACE)
     dashboard.hear(square(-20.04), True)
     dashboard.hear(square(-59.94), False)
-    dashboard.publish(drive(1)[0])
+    message = {**drive(1)[0], "face": "ok"}
+    dashboard.publish(message)
     update = events.update()
-    assert update["message"] == drive(1)[0]
+    assert update["message"] == message
     assert update["heard"] == [[-20.0, 1], [-59.9, 0]]
     assert update["face"] == {"image_px": [1280, 720], "found": {"score": 0.93, "height_px": 200, "eyes_px": 100}}
+
+
+def test_image_from_before_the_camera_was_lost_is_no_face(
+    dashboard: Dashboard, events: EventStream, drive: Drive
+) -> None:
+    dashboard.see(np.zeros((720, 1280, 3), np.uint8), FACE)
+    dashboard.publish({**drive(1)[0], "face": "no image"})
+    assert events.update()["face"] is None
 
 
 def test_sound_is_told_once(dashboard: Dashboard, events: EventStream, drive: Drive) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ def test_drive_adds_up(metrics: Metrics, clock: Clock, drive: Drive) -> None:
     by_state = {state: got["edge_emotion_state_seconds_total", state] for state in ("unknown", "joyful", "agitated")}
     assert sum(by_state.values()) == pytest.approx(12.0)
     for state, spent_s in by_state.items():
-        assert spent_s == pytest.approx(0.2 * sum(m["state"] == state for m in drive(61)[1:]))
+        assert spent_s == pytest.approx(0.2 * sum(m["state"] == state for m in drive(60)))
     assert got["edge_emotion_age_seconds_count",] == 56  # the first five had no data
     assert got["edge_emotion_age_seconds_sum",] == pytest.approx(56 * 0.09)
     assert got["edge_emotion_age_seconds_bucket", "0.075"] == 0
@@ -170,6 +171,37 @@ def test_strangers_do_not_use_up_the_threads(drive: Drive, monkeypatch: pytest.M
         for connection in idle:
             connection.close()
         wait_until(lambda: is_served(metrics.url))
+
+
+def test_client_that_says_little_for_long_is_closed(
+    metrics: Metrics, drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.publishers.metrics, "PATIENCE_S", 0.5)
+    metrics.publish(drive(1)[0])
+    port = int(metrics.url.removesuffix("/metrics").rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=0.2) as slow:
+        begun_s, closed = time.monotonic(), False
+        while not closed and time.monotonic() - begun_s < 5:
+            with suppress(TimeoutError, ConnectionError):
+                slow.sendall(b"G")
+                closed = slow.recv(1) == b""
+        assert closed
+    assert is_served(metrics.url)
+
+
+def test_a_head_is_answered_without_a_body(metrics: Metrics, drive: Drive) -> None:
+    metrics.publish(drive(1)[0])
+    request = urllib.request.Request(metrics.url.replace("/metrics", "/healthz"), method="HEAD")
+    with urllib.request.urlopen(request) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+
+
+def test_time_in_which_the_run_stood_still_is_no_state(metrics: Metrics, drive: Drive) -> None:
+    first, second, third = drive(3)
+    for message, captured_s in ((first, 0), (second, 0.2), (third, 28_800)):
+        metrics.publish({**message, "captured_ns": round(captured_s * 1e9)})
+    got = scrape(metrics)
+    assert got["edge_emotion_state_seconds_total", "unknown"] == pytest.approx(0.4)
 
 
 def test_client_that_says_nothing_or_leaves_is_no_trouble(

@@ -1,6 +1,7 @@
 """What of a run is recorded, and how the recorder lets go of a disk that stands still."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -18,16 +19,17 @@ WINDOW = WindowSpec()
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
-def recorder_of(path: Path, start_ns: int = 0) -> Recorder:
+def recorder_of(path: Path, start_ns: int = 0, *, back_pressure: bool = False) -> Recorder:
     coder = ObservationCoder(WindowDelta(40, 2, WINDOW.image_period_ns), WindowDelta(16, 2, WINDOW.step_ns))
-    return Recorder(path, Frame("start", {}), coder, WINDOW, start_ns, media=True, back_pressure=False)
+    stop = threading.Event()
+    return Recorder(path, Frame("start", {}), coder, WINDOW, start_ns, stop, media=True, back_pressure=back_pressure)
 
 
-def publish(recorder: Recorder, captured_ns: int) -> None:
+def publish(recorder: Recorder, captured_ns: int, engine: str = "onnxruntime") -> None:
     nothing = [array for slots in (40, 16) for array in (np.zeros((slots, 2), np.float32), np.zeros(slots, np.float32))]
     observation = Observation(captured_ns, None, "none", "warming up", "no image", "lost", *nothing)
     recorder.observe(observation, Estimate(captured_ns, None, None, "none", "warming up", "no image", "lost"))
-    recorder.publish({"seq": 0})
+    recorder.publish({"seq": 0, "engine": engine})
 
 
 @pytest.mark.parametrize("start_ms", [0, 1_000_033, 1_000_081])
@@ -62,3 +64,39 @@ def test_a_reader_that_does_not_read_is_left_at_the_end(tmp_path: Path, monkeypa
     assert time.monotonic() - begun_s < 2
     assert recording.error.endswith("ended early: the disk stands still")
     os.close(reader)  # lets the thread end
+
+
+def test_a_disk_that_stands_still_holds_up_a_clip_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "STANDSTILL_S", 0.3)
+    monkeypatch.setattr(recorder, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(recorder, "QUEUED_UPDATES", 5)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    recording = recorder_of(pipe, back_pressure=True)
+    begun_s = time.monotonic()
+    while not recording.error and time.monotonic() - begun_s < 10:
+        publish(recording, 0)
+    assert recording.error.endswith("ended early: the disk is too slow")
+    begun_s = time.monotonic()
+    for _ in range(10):
+        publish(recording, 0)
+    recording.close()
+    assert time.monotonic() - begun_s < 1
+    os.close(reader)
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_comes_while_the_networks_load_is_written_unless_they_fail_to(tmp_path: Path, failed: bool) -> None:
+    path = tmp_path / "run.rec"
+    path.write_bytes(b"of an earlier run")
+    recording = recorder_of(path)
+    for captured_ns in (0, 200_000_000):
+        publish(recording, captured_ns, "loading")
+    assert path.read_bytes() == b"of an earlier run"
+    recording.close(failed=failed)
+    if failed:
+        assert path.read_bytes() == b"of an earlier run"
+    else:
+        with path.open("rb") as file:
+            assert [frame.kind for frame in read_frames(file, "")] == ["start", "update", "update"]

@@ -159,6 +159,8 @@ def test_image_of_two_channels_is_refused_with_the_remedy(monkeypatch):
         ("rtsp://car:s3cret@127.0.0.1:1/cabin", "rtsp://...@127.0.0.1:1/cabin"),
         ("rtsp://car:s3/c@ret@127.0.0.1:1/cabin", "rtsp://...@127.0.0.1:1/cabin"),
         ("http://127.0.0.1:1/mjpeg?user=car&pwd=s3cret&fps=5", "http://127.0.0.1:1/mjpeg?user=car&pwd=...&fps=5"),
+        ("http://127.0.0.1:1/cgi?loginuse=car&loginpas=s3cret&x=1", "/cgi?loginuse=car&loginpas=...&x=1"),
+        ("http://127.0.0.1:1/mjpeg?token=s3cret", "http://127.0.0.1:1/mjpeg?token=..."),
         ("rtspsrc location=rtsp://a user-id=car user-pw=s3cret ! appsink", "user-id=car user-pw=... ! appsink"),
     ],
 )
@@ -219,18 +221,20 @@ class Camcorder:
     """A fake camera at 50 images per second, each as `picture` says; counts how often it was opened."""
 
     def __init__(self):
-        self.picture, self.interval_s, self.opened = self.noise, 0.02, 0
+        self.picture, self.interval_s, self.opened, self.plugged = self.noise, 0.02, 0, True
 
     def noise(self):
         return np.random.default_rng().integers(0, 255, (64, 48, 3), dtype=np.uint8)
 
     def open(self, _source):
+        if not self.plugged:
+            raise InputError("unplugged")
         self.opened += 1
         return self
 
     def grab(self):
         time.sleep(self.interval_s)
-        return True
+        return self.plugged
 
     def retrieve(self):
         return True, self.picture()
@@ -253,6 +257,18 @@ def test_frozen_camera_is_told_reopened_and_withheld_until_its_image_changes():
         camcorder.picture = camcorder.noise
         next_chunk(camera)
         assert camera.health == "ok"
+
+
+def test_frozen_camera_that_is_unplugged_is_lost():
+    camcorder, still = Camcorder(), np.full((64, 48, 3), 99, np.uint8)
+    with Camera(0, open_capture=camcorder.open) as camera:
+        next_chunk(camera)
+        camcorder.picture = lambda: still
+        wait_until(lambda: camera.health == "frozen", within_s=3)
+        camcorder.plugged = False
+        wait_until(lambda: camera.health == "lost", within_s=8)
+        camcorder.picture, camcorder.plugged = camcorder.noise, True
+        wait_until(lambda: camera.health == "ok", within_s=3)
 
 
 def test_black_camera_is_told_and_not_taken_for_frozen():
