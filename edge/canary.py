@@ -13,14 +13,6 @@ from perception.parity import random_inputs, sqnr_db
 GOLDEN = 4
 """Golden inputs of a part."""
 
-LEAST_DB = {"float32": 60.0, "float16": 35.0, "int8": 5.0}
-"""Least signal to noise against ONNX Runtime, by the engine's precision; the signal is what differs between inputs.
-
-Seen with the default bundle's parts: float32 in another order of sums leaves 115 dB or more, float16 48 to 64. INT8 is
-compared with its own file: what rounds to another step in one layer goes on through all, and two runtimes leave 14 to
-26. Weights of one layer off by 1 % leave 18 to 39, a layer of zeros -1 at most.
-"""
-
 MAX_SHARE = 0.5
 """Of the time between updates that the runs of one part in it may take: faces, sound and other parts need the rest."""
 

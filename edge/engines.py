@@ -10,11 +10,12 @@ from bundle.engine_cache import FILES, PRECISION_OF_FILE, Precision, engines_of,
 from bundle.errors import ArtefactError, EngineError
 from bundle.folders import engine_folder
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, choose_precision
-from edge.canary import LEAST_DB, check_time, check_values, golden_outputs
+from edge.canary import check_time, check_values, golden_outputs
 from perception.engine import Engine, Tensors
 from perception.gpu import compute_capability
 from perception.onnxrt import OnnxRuntimeEngine
 from perception.openvino import OpenVinoEngine
+from perception.parity import ENGINE_DB
 from perception.resilient import ResilientEngine
 from perception.tensorrt import Flavour, TensorRtEngine, load_flavour
 
@@ -110,7 +111,7 @@ class Engines:
         engine, file = self._open(kind, part)
         outputs, took_ns = golden_outputs(engine, self._manifest.parts[part])
         if kind != "onnxruntime":  # with which the others are compared
-            check_values(outputs, self._reference(part, file), LEAST_DB[_precision(file)])
+            check_values(outputs, self._reference(part, file), ENGINE_DB[_precision(file)])
         try:
             check_time(took_ns, part, self._manifest.window)
         except EngineError as error:

@@ -18,13 +18,14 @@ from export.int8_weights import weights_in_plan
 from export.layer_log import text_of_types
 from perception.engine import Tensors
 from perception.onnxrt import OnnxRuntimeEngine
-from perception.parity import FLOAT16_DB, Difference, differences, random_inputs
+from perception.parity import ENGINE_DB, FLOAT16_DB, Difference, differences, random_inputs
 from perception.tensorrt import TensorRtEngine
 
 if TYPE_CHECKING:
     from export.onnx_from_checkpoint import Checkpoint
 
 FLOAT32_STEPS, FLOAT16_STEP = ("torch -> onnx", "onnx -> simplified"), "simplified -> float16"
+ENGINE_STEP = " -> engine"
 """Steps that must hold; what INT8 costs is for the accuracy gate to judge."""
 
 BATCH = 8
@@ -119,7 +120,7 @@ def compare_engine(
         return proof, []
     precision = next(key for key, file in part.files.items() if file == Path(report.onnx).name)
     expected = _run(folder, part, precision, inputs)
-    return proof, _rows(report.name, f"{precision} -> engine", expected, TensorRtEngine(trt, plan).run(inputs))
+    return proof, _rows(report.name, f"{precision}{ENGINE_STEP}", expected, TensorRtEngine(trt, plan).run(inputs))
 
 
 def noise_inputs(manifest: Manifest) -> dict[str, dict[str, np.ndarray]]:
@@ -173,4 +174,6 @@ def _row(part: str, step: str, samples: int, difference: Difference) -> Row:
         passed = difference.is_rounding
     elif step == FLOAT16_STEP:
         passed = difference.sqnr_db >= FLOAT16_DB
+    elif step.endswith(ENGINE_STEP):
+        passed = difference.sqnr_db >= ENGINE_DB[step.partition("-")[0].partition(" ")[0]]
     return Row(part, step, difference.tensor, samples, difference.max_error, round(difference.sqnr_db, 2), passed)

@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="(default: the default bundle)")
     source.add_argument("--onnx", type=Path, nargs="+", help="files of edge-export onnx, instead of a bundle")
     engine.add_argument(
-        "--precision", choices=PRECISIONS, default="float16",
-        help="lowest; parts without such a file stay in a higher one (default: %(default)s)",
+        "--precision", choices=PRECISIONS,
+        help="of a bundle the lowest, others where a part has no such file (default: float16); of --onnx its own",
     )  # fmt: skip
     _add_engine_options(engine)
 
@@ -156,9 +156,11 @@ def _build_engines(options: argparse.Namespace) -> int:
     from export.engines import Source, sources_of_bundle
 
     if options.onnx:
+        if options.precision is None:
+            raise ArgumentError("--precision is missing; expected that of the files, which --onnx does not tell.")
         sources = [Source(path.stem, path, options.precision) for path in options.onnx]
     else:
-        sources = sources_of_bundle(options.bundle, options.precision)
+        sources = sources_of_bundle(options.bundle, options.precision or "float16")
     engines = [asdict(report) for report in _engines(options, sources)]
     _print_json(options, {"engines": engines})
     return 0

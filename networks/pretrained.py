@@ -1,15 +1,24 @@
 """Published weights into our modules: by key, without running code, and nothing left out unsaid."""
 
+import importlib
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bundle.errors import ArtefactError
+
+_MULTIARRAY = importlib.import_module("numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray")
+_ARRAYS = [
+    np.ndarray, np.dtype, type(np.dtype(np.int64)), _MULTIARRAY._reconstruct,
+    (_MULTIARRAY._reconstruct, "numpy.core.multiarray._reconstruct"),
+]  # fmt: skip
+"""What a file may hold besides tensors: PANNs' have the sampler's state, arrays of integers, beside the model."""
 
 _PARALLEL = "module."
 """Before each name in files that were saved by `torch.nn.DataParallel`."""
@@ -67,7 +76,8 @@ def _state_dict(path: Path, key: str | None) -> Mapping[str, Tensor]:
     try:
         with warnings.catch_warnings():  # old files have old forms
             warnings.simplefilter("ignore")
-            saved: Any = torch.load(path, weights_only=True, map_location="cpu")
+            with torch.serialization.safe_globals(_ARRAYS):
+                saved: Any = torch.load(path, weights_only=True, map_location="cpu")
         state = saved if key is None else saved[key]
         if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
             raise TypeError("it holds no tensors by name, or more than those")

@@ -19,6 +19,14 @@ saturated attention can turn the rounding of a single sample into a larger error
 FLOAT16_DB = 40.0
 """Least signal to noise of a part in float16, against float32 on random input; below it the part stays in float32."""
 
+ENGINE_DB = {"float32": 60.0, "float16": 35.0, "int8": 5.0}
+"""Least signal to noise of an engine against ONNX Runtime on the same file, by its precision.
+
+Seen with the default bundle's parts: float32 in another order of sums leaves 115 dB or more, float16 48 to 64. INT8 is
+compared with its own file: what rounds to another step in one layer goes on through all, and two runtimes leave 14 to
+26. Weights of one layer off by 1 % leave 18 to 39, a layer of zeros -1 at most.
+"""
+
 
 @dataclass(frozen=True)
 class Difference:

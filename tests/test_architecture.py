@@ -32,7 +32,7 @@ MAY_USE = {  # third-party packages; everything else is the standard library
     "bundle": {"numpy"},
     "kernels": {"numpy", "numba", "llvmlite", "numba_cuda", "cuda"},
     "corpora": {"numpy", "cv2", "tqdm"},
-    "networks": {"torch"},
+    "networks": {"numpy", "torch"},
     "training": {
         "numpy",
         "scipy",

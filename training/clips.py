@@ -1,5 +1,6 @@
 """Any system, trained on labelled clips: what its recipe says, on the subjects of a split."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class ClipTraining:
         torch.manual_seed(self.seed)
         network = self.recipe.build().to(self.device)
         self._check_stages()
-        made_by_first(lambda: claim_folder(self.folder, self._settings(network)))
+        made_by_first(lambda: claim_folder(self.folder, self._settings(network) | self._stages()))
         train, validation = self._side("train"), self._side("validation")
         measured = self._side("test") if self.split.test else validation  # by all processes: it may take long
         self.recipe.prepare(network, train)
@@ -170,11 +171,22 @@ class ClipTraining:
                     f"{path} was trained on the split {found}; expected {asdict(self.split)}. "
                     "Train it on the same protocol and fold first."
                 )
+            standardize = self.recipe.options.get("standardize")
+            if standardize and saved.get("training", {}).get("standardize") != standardize:
+                raise ArtefactError(
+                    f"{path} was trained on sound standardised otherwise; expected standardize={standardize}, as of "
+                    "this training. Train it so first."
+                )
             if self.recipe.fit.keep == "last" and kept != "last" and not self.split.test:
                 raise ArtefactError(
                     f"{path} is of the best epoch on the subjects that are measured; expected the last, as of this "
                     "training. Train it with --keep last first."
                 )
+
+    def _stages(self) -> dict[str, Any]:
+        """What those checkpoints hash to: another fold's differ, so that they are no setting."""
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.recipe.stages]
+        return {"stages": digests} if digests else {}
 
     def _settings(self, network: System) -> dict[str, Any]:
         config: Any = network.config  # a dataclass of each system's own

@@ -5,6 +5,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
+TEMPERATURES = 0.3 * (5 / 0.3) ** (np.arange(400) / 199)
+"""From 0.3 to 84, among which the best is chosen."""
+
 Probs = dict[str, npt.NDArray[np.float32]]
 """Probabilities [shape=(n, labels)] by output name."""
 
@@ -29,6 +32,8 @@ def figures_of_merit(probs: Floats, labels: Ints) -> dict[str, float]:
 def expected_calibration_error(probs: Floats, labels: Ints, bins: int = 10) -> float:
     """Mean |confidence - accuracy| over `bins` bins of equal mass (Nguyen & O'Connor 2015), 0..1."""
     confidence, correct = probs.max(1), probs.argmax(1) == labels
+    _, ties = np.unique(confidence, return_inverse=True)
+    correct = (np.bincount(ties, correct) / np.bincount(ties))[ties]  # whatever their order among equals
     order = np.argsort(confidence, kind="stable")
     gaps = [
         len(bin_) * abs(confidence[bin_].mean() - correct[bin_].mean())
@@ -45,7 +50,7 @@ def fit_temperature(probs: Floats, labels: Ints) -> float:
     def cross_entropy(temperature: float) -> float:
         return float(-np.log(temper(probs, temperature)[rows, labels] + 1e-12).mean())
 
-    return float(min(np.geomspace(0.3, 5.0, 200), key=cross_entropy))
+    return float(min(TEMPERATURES, key=cross_entropy))
 
 
 def temper(probs: Floats, temperature: float) -> Floats:

@@ -257,12 +257,14 @@ def _ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
 def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """Note a training's settings in its folder, or compare: resumed with others, it might know its test subjects.
 
+    A folder in which no epoch was finished may be given other settings.
+
     Raises
     ------
     ArtefactError : the folder holds a training with other settings.
     """
     path, text = folder / "recipe.json", json.dumps(settings, indent=2)
-    if not path.exists():
+    if not path.exists() or not any(folder.glob("*.pt")):
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as partial:
             partial.write_text(text, encoding="utf-8")

@@ -206,7 +206,7 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     import torch
 
     from training.fit import has_bfloat16
-    from training.ranks import joined, rank
+    from training.ranks import joined, own_device, rank
     from training.systems import Request, train
 
     if options.threads:
@@ -217,8 +217,9 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     options.output.mkdir(parents=True, exist_ok=True)
     chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
     chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
-    with joined(options.device) as device:
-        _check_device(device)
+    device = own_device(options.device)
+    _check_device(device)
+    with joined(device):
         if options.precision == "bfloat16" and device == "cpu" and not has_bfloat16():
             raise ArgumentError(
                 "--precision is bfloat16, which this processor does not have and would emulate, ten times slower than "
@@ -232,7 +233,8 @@ def _check_device(device: str) -> None:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise ArgumentError(

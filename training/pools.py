@@ -119,7 +119,14 @@ def calibrate(scores: Scores) -> tuple[Floats | None, list[float]]:
 
 
 def _prediction_files(folder: Path) -> list[Path]:
-    found = [folder / FILE] if (folder / FILE).exists() else sorted(folder.glob(f"*/{FILE}"))
+    found = sorted(folder.glob(f"*/{FILE}"))
+    if (folder / FILE).exists():
+        if found:
+            raise ArtefactError(
+                f"{folder} holds {FILE}, and so do its folders, such as {found[0].parent.name}; expected one training. "
+                "Name the folders that are meant."
+            )
+        found = [folder / FILE]
     if not found:
         raise ArtefactError(f"{folder} holds no {FILE}, nor do its folders; expected what edge-train wrote.")
     return found

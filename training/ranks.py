@@ -22,21 +22,26 @@ def ranks() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def own_device(device: str) -> str:
+    """This process's: where torchrun started it, the GPU of its number."""
+    is_one_of_several = distributed.is_torchelastic_launched() and device.startswith("cuda")
+    return f"cuda:{os.environ['LOCAL_RANK']}" if is_one_of_several else device
+
+
 @contextmanager
-def joined(device: str) -> Iterator[str]:
-    """Join the other processes, where torchrun started this one; gives the device that is its own."""
+def joined(device: str) -> Iterator[None]:
+    """Join the other processes, where torchrun started this one. device : its own."""
     if not distributed.is_torchelastic_launched():
-        yield device
+        yield
         return
     # A thread of the group that outlives it can abort Python at its exit. Its last keepers: the default arguments of
     # this module, where DistributedDataParallel imports it first, and reference cycles.
     importlib.import_module("torch.distributed.nn")
     if device.startswith("cuda"):
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield device
+        yield
     finally:
         distributed.destroy_process_group()
         gc.collect()

@@ -154,7 +154,9 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
     recipe = make(config, labels, request.weights, **options)
     plain = Request(request.data, request.output)
     own = [
-        name for name in ("keep", "epochs", "batch_size", "precision") if getattr(request, name) != getattr(plain, name)
+        name
+        for name in ("keep", "epochs", "batch_size", "precision", "tensorboard")
+        if getattr(request, name) != getattr(plain, name)
     ]
     if own and request.options.get("in_stages"):
         given = ", ".join(f"--{name.replace('_', '-')}" for name in own)

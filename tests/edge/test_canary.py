@@ -10,10 +10,11 @@ import pytest
 
 from bundle.errors import EngineError
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest
-from edge.canary import GOLDEN, LEAST_DB, check_time, check_values, decibels, golden_inputs, golden_outputs
+from edge.canary import GOLDEN, check_time, check_values, decibels, golden_inputs, golden_outputs
 from perception.engine import Engine, Tensors
 from perception.onnxrt import OnnxRuntimeEngine
 from perception.openvino import OpenVinoEngine
+from perception.parity import ENGINE_DB
 
 MANIFEST = read_manifest(DEFAULT_BUNDLE)
 VISUAL = MANIFEST.parts["visual"]
@@ -36,7 +37,7 @@ def judge(engine: Engine, name: str, precision: str, *, reference: str = "float3
     expected, _ = golden_outputs(OnnxRuntimeEngine(DEFAULT_BUNDLE / part.files[reference], optimize=False), part)
     found, _ = golden_outputs(engine, part)
     print(engine.name, name, precision, *(f"{decibels(found, expected, output):.0f} dB" for output in expected))
-    check_values(found, expected, LEAST_DB[precision])
+    check_values(found, expected, ENGINE_DB[precision])
 
 
 def test_golden_inputs_are_single_and_the_same_every_time_and_differ_from_each_other() -> None:

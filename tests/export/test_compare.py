@@ -14,7 +14,7 @@ from bundle.errors import ArtefactError
 from bundle.features import PROBS
 from bundle.manifest import read_manifest, write_manifest
 from export.clip_inputs import clip_inputs
-from export.compare import Proof, compare_bundle, noise_inputs
+from export.compare import Proof, _rows, compare_bundle, noise_inputs
 from export.engine_from_onnx import BuildOptions, build_engine
 from export.main import main
 from networks.mrpn import Mrpn, MrpnConfig
@@ -144,6 +144,20 @@ def test_engines_are_looked_into_where_no_gpu_can_run_them(bundle, tmp_path, mon
     assert found["head", "float16"]["int8_weights"] == [0, 0]
     assert "no GPU to run these engines on: their outputs are not compared" in err
     assert not [row for row in json.loads(out)["rows"] if "engine" in row["step"]]
+
+
+@pytest.mark.parametrize(
+    ("file", "noise", "passed"),
+    [
+        ("float32", 1e-4, True), ("float32", 1e-2, False), ("float16", 1e-2, True), ("float16", 0.1, False),
+        ("int8-tensorrt", 0.3, True), ("int8-tensorrt", 1.0, False), ("float32", np.nan, False),
+    ],
+)  # fmt: skip
+def test_an_engine_that_computes_something_else_fails(file, noise, passed):
+    expected = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+    found = expected + noise * np.random.default_rng(1).standard_normal((8, 16)).astype(np.float32)
+    (row,) = _rows("visual", f"{file} -> engine", {"embedding": expected}, {"embedding": found})
+    assert row.passed == passed
 
 
 @pytest.mark.parametrize(

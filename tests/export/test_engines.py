@@ -73,6 +73,9 @@ def test_engines_of_the_default_bundle_are_built_once(trt, bundle, cache, capsys
 def test_rebuilding_may_be_asked_for(trt, onnx_files, tmp_path, cache, capsys):
     path, _ = onnx_files("fercnn")["head.float32"]
     arguments = ["engine", "--onnx", str(path), "--compute-capability", "86", "--json"]
+    assert main(arguments) == 2
+    assert "--precision is missing; expected that of the files" in capsys.readouterr().err
+    arguments += ["--precision", "float32"]
     for options, cached in ([], False), ([], True), (["--rebuild"], False), (["--max-batch", "2"], False):
         assert main([*arguments, *options]) == 0
         (report,) = json.loads(capsys.readouterr().out)["engines"]
@@ -125,7 +128,7 @@ def test_building_needs_neither_torch_nor_onnx(trt, onnx_files, tmp_path):
     path, _ = onnx_files("fercnn")["head.float32"]
     code = (
         "import sys; from export.main import main; "
-        f"status = main(['engine', '--onnx', {str(path)!r}, '--compute-capability', '89']); "
+        f"status = main(['engine', '--onnx', {str(path)!r}, '--precision', 'float32', '--compute-capability', '89']); "
         "print(status, [m for m in ('torch', 'onnx', 'onnxruntime', 'numba') if m in sys.modules])"
     )
     environment = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin"}

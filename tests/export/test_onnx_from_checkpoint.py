@@ -215,9 +215,15 @@ def test_export_gives_the_same_bytes_again(checkpoint, folder, tmp_path):
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_a_part_that_float16_cannot_hold_stays_in_float32(checkpoint, tmp_path):
+@pytest.mark.parametrize("layer", ["weights", "values between layers"])
+def test_a_part_that_float16_cannot_hold_stays_in_float32(checkpoint, tmp_path, layer):
     network = copy.deepcopy(checkpoint.network)
-    network.audio.conv1.weight.data.fill_(1e6)
+    if layer == "weights":
+        network.audio.conv1.weight.data.fill_(1e6)
+    else:  # which ONNX Runtime computes in float32
+        network.audio.layer1[0].bn1.weight.data.fill_(1e4)
+        network.audio.layer1[0].bn1.bias.data.fill_(1e5)
+        network.audio.layer1[0].conv2.weight.data.mul_(1e-5)
     exported = export_parts(replace(checkpoint, network=network), tmp_path)
     assert {name: "float16" in part.part.files for name, part in exported.items()} == {
         "visual": True, "audio": False, "head": True,

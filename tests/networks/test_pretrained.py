@@ -1,5 +1,6 @@
 """Published weights: taken by key, adapted where asked, refused with every misfit named, never executed."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -106,6 +107,15 @@ class Trap:
 
     def __reduce__(self):
         return open, (str(self.path), "w")
+
+
+def test_arrays_beside_the_model_are_no_harm(tmp_path):
+    """As in PANNs' checkpoints, which hold their sampler's state."""
+    sampler = {"indexes": np.arange(5), "pointer": 3}
+    torch.save({"iteration": 4, "model": {"weight": torch.ones(1, 1)}, "sampler": sampler}, tmp_path / "net.pt")
+    layer = nn.Linear(1, 1, bias=False)
+    load_pretrained(layer, tmp_path / "net.pt", key="model")
+    assert layer.weight.item() == 1
 
 
 def test_code_in_a_file_is_not_run(tmp_path):

@@ -8,11 +8,11 @@ import pytest
 
 from bundle.errors import ArtefactError
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest
-from edge.canary import LEAST_DB, check_values, golden_outputs
+from edge.canary import check_values, golden_outputs
 from export.engine_from_onnx import BuildOptions, build_engine
 from perception.gpu import compute_capability
 from perception.onnxrt import OnnxRuntimeEngine
-from perception.parity import random_inputs, sqnr_db
+from perception.parity import ENGINE_DB, random_inputs, sqnr_db
 from perception.tensorrt import TensorRtEngine, load_flavour
 
 pytestmark = pytest.mark.gpu
@@ -51,7 +51,7 @@ def test_engine_passes_the_canary(trt: Any, name: str, file: str) -> None:
     expected, _ = golden_outputs(OnnxRuntimeEngine(DEFAULT_BUNDLE / reference, optimize=False), PARTS[name])
     found, took_ns = golden_outputs(opened(trt, name, file), PARTS[name])
     print(f"{trt.__name__} {name} {file}: {took_ns / 1e6:.2f} ms")
-    check_values(found, expected, LEAST_DB[file.partition("-")[0]])
+    check_values(found, expected, ENGINE_DB[file.partition("-")[0]])
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -63,7 +63,7 @@ def test_every_batch_equals_onnx_runtime_whatever_ran_before(trt: Any, name: str
         inputs = {tensor: np.roll(value, number) for tensor, value in random_inputs(PARTS[name].inputs, batch).items()}
         found = engine.run(inputs)
         for tensor, value in reference.run(inputs).items():
-            assert sqnr_db(value, found[tensor]) >= LEAST_DB["float32"]
+            assert sqnr_db(value, found[tensor]) >= ENGINE_DB["float32"]
 
 
 def test_a_run_takes_no_memory_of_the_gpu(trt: Any, cuda: Any) -> None:

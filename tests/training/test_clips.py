@@ -229,6 +229,36 @@ def test_stages_of_another_split_are_refused(tmp_path):
     assert training(tmp_path / "next", recipe).run()["subjects"] == "test"
 
 
+def test_a_training_does_not_go_on_from_other_stages(tmp_path):
+    recipe = PitchRecipe()
+    recipe.stages = (tmp_path / "stage" / "pitch.pt",)
+    training(tmp_path / "stage").run()
+    training(tmp_path / "next", recipe).run()
+    (tmp_path / "stage" / "pitch.pt").unlink()
+    training(tmp_path / "another", seed=1).run()
+    (tmp_path / "another" / "pitch.pt").rename(tmp_path / "stage" / "pitch.pt")
+    with pytest.raises(ArtefactError, match=r"recipe\.json"):
+        training(tmp_path / "next", recipe).run()
+
+
+def test_stages_of_another_sound_are_refused(tmp_path):
+    recipes = {standardize: PitchRecipe() for standardize in ("running", "wave")}
+    for standardize, recipe in recipes.items():
+        recipe.options = {"standardize": standardize}
+    training(tmp_path / "stage", recipes["running"]).run()
+    for recipe in recipes.values():
+        recipe.stages = (tmp_path / "stage" / "pitch.pt",)
+    with pytest.raises(ArtefactError, match="standardised otherwise; expected standardize=wave"):
+        training(tmp_path / "next", recipes["wave"]).run()
+    assert training(tmp_path / "next", recipes["running"]).run()["subjects"] == "test"
+
+
+def test_a_folder_in_which_nothing_was_trained_may_be_given_other_settings(tmp_path):
+    with pytest.raises(InputError, match="no clip"):
+        training(tmp_path, clips=lambda _: []).run()
+    assert training(tmp_path, seed=1).run()["subjects"] == "test"
+
+
 def test_stages_whose_epoch_was_chosen_by_those_who_are_measured_are_refused_where_the_last_is_kept(tmp_path):
     split, recipe = Split((1, 2, 3), (4, 5)), PitchRecipe(replace(CONFIG, keep="last"))
     for name, keep in (("best", "best"), ("last", "last")):

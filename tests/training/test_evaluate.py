@@ -39,7 +39,7 @@ def test_accuracy_and_recall_by_hand():
     figures = figures_of_merit(probs_saying(predictions, 0.5), labels)
     assert figures["accuracy"] == pytest.approx(4 / 6)
     assert figures["uar"] == pytest.approx((3 / 4 + 1 + 0) / 3)
-    assert figures["ece"] == pytest.approx((2 * 0.5 + 4 * 0.5) / 6)  # a bin for each sample, always half sure
+    assert figures["ece"] == pytest.approx(4 / 6 - 0.5)  # always half sure
 
 
 def test_recall_averages_the_classes_that_are_there():
@@ -68,6 +68,12 @@ def test_calibration_error_does_not_depend_on_the_order():
     )
 
 
+def test_calibration_error_does_not_depend_on_the_order_of_the_equally_sure():
+    labels = np.repeat(np.arange(3), 20)
+    probs = probs_saying(np.zeros(60, int), np.full(60, 0.6))
+    assert expected_calibration_error(probs, labels) == pytest.approx(0.6 - 1 / 3)
+
+
 def test_true_probabilities_are_calibrated_and_exaggerated_ones_are_not():
     assert expected_calibration_error(*sampled()) < 0.02
     assert expected_calibration_error(*sampled(scale=3.0)) > 0.1
@@ -93,7 +99,7 @@ def test_tempering_keeps_the_ranking_and_what_is_impossible():
     np.testing.assert_allclose(found.sum(1), 1)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0, 12.0])
 def test_a_known_temperature_is_recovered(temperature):
     claimed, labels = sampled(scale=temperature)
     assert fit_temperature(claimed, labels) == pytest.approx(temperature, rel=0.05)

@@ -133,6 +133,13 @@ def test_a_folder_without_predictions_is_refused(tmp_path):
         pool_runs([tmp_path])
 
 
+def test_a_training_and_its_folders_are_not_taken_for_each_other(tmp_path):
+    written(tmp_path, [fold(0)])
+    write_predictions(tmp_path, fold(1))
+    with pytest.raises(ArtefactError, match=r"and so do its folders, such as fold-0; expected one"):
+        pool_runs([tmp_path])
+
+
 def test_branches_of_one_run_are_multiplied_and_averaged_after_calibration(tmp_path):
     outputs = "probs_fused", "probs_visual", "probs_audio"
     scores = pool_runs([written(tmp_path, [fold(number, outputs=outputs, sharpness=2.0) for number in range(3)])])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.predictions import read_predictions
-from training.ranks import joined, made_by_first, rank, ranks
+from training.ranks import joined, made_by_first, own_device, rank, ranks
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -25,8 +25,9 @@ def run(*command):
 
 
 def test_alone_a_process_is_the_first_of_one():
-    with joined("cpu") as device:
-        assert (device, rank(), ranks()) == ("cpu", 0, 1)
+    assert own_device("cuda") == "cuda"
+    with joined("cpu"):
+        assert (rank(), ranks()) == (0, 1)
         assert made_by_first(lambda: 3) == 3
 
 

@@ -36,6 +36,7 @@ def test_a_fold_leaves_its_figures_and_its_log(tmp_path):
 def test_folds_are_trained_by_one_command_and_one_that_fails_is_named(data, tmp_path, capsys):
     (tmp_path / "fold-1").mkdir()
     (tmp_path / "fold-1" / "recipe.json").write_text("{}")  # of another training
+    (tmp_path / "fold-1" / "fercnn-epochs.pt").touch()
     command = ["--system", "fercnn", "--variant", "audio", "--corpus", "ravdess-speech", "--epochs", "1"]
     command += ["--data", str(data / "ravdess-speech-16k"), "--output", str(tmp_path), "--jobs", "2"]
     assert main([*command, "--folds", "1,0,1"]) == 1
