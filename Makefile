@@ -4,7 +4,10 @@ BIN := .venv/bin
 
 # What pip cannot bring: PortAudio and a compiler for PyAudio, OpenGL and GLib for OpenCV.
 RUN_PACKAGES := portaudio19-dev gcc python3-dev python3-venv libgl1 libglib2.0-0
-TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng chromium mosquitto openssl strace
+TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng mosquitto openssl strace
+
+# Without it (Ubuntu's is a snap) the tests of the page are skipped: $(BIN)/python -m pytest
+BROWSER := chromium
 
 .PHONY: help run test test-full check bench soak clean
 help:
@@ -19,9 +22,11 @@ run: .venv/runtime
 	@$(BIN)/edge-run --clip demo/driver.mp4
 
 test: .venv/dev
+	@sh scripts/require_packages.sh $(BROWSER)
 	$(BIN)/python -m pytest
 
 test-full: .venv/dev
+	@sh scripts/require_packages.sh $(BROWSER)
 	$(BIN)/python -m pytest -m ""
 
 check: .venv/dev

@@ -72,5 +72,5 @@ def complain(what: str, names: Sequence[str], on_error: OnError) -> None:
     """Raise InputError with what is wrong and with which files, or warn and let the caller go on without them."""
     named = "; ".join(names[:_NAMED]) + (f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     if on_error == "refuse":
-        raise InputError(f"{what}: {named}. Fetch them again, or ask to skip them.")
+        raise InputError(f"{what}: {named}. Fetch them again, or leave them out (edge-train: --on-error skip).")
     warnings.warn(f"{what}, left out: {named}", stacklevel=3)

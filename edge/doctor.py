@@ -69,7 +69,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what you can send to whoever helps you")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help="the networks (default: the built-in ones)")
     camera = parser.add_mutually_exclusive_group()
-    camera.add_argument("--camera", default=CAMERA, metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
+    camera.add_argument("--camera", default=CAMERA, metavar="C", help="index, path or URL (default: 0)")
     camera.add_argument("--no-camera", action="store_true", help="leave it alone")
     microphone = parser.add_mutually_exclusive_group()
     microphone.add_argument("--microphone", default=MICROPHONE, metavar="M", help="default, name or index")

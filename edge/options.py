@@ -34,7 +34,6 @@ examples:
   edge-run                                     camera 0 and the default microphone
   edge-run --clip drive.mp4                    a recording, as fast as possible
   edge-run --camera http://10.0.0.2/mjpeg --no-microphone
-  edge-run --camera "nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false"
   edge-run --clip drive.mp4 --chaos freeze-camera
   edge-run --dashboard 8080                    and a live page at http://127.0.0.1:8080
   edge-run --roi 0.5,0,1,1 --mono              the driver on the right, in an infrared image
@@ -150,7 +149,7 @@ def option_parser() -> OptionParser:
 
     camera = parser.add_argument_group("camera")
     which = camera.add_mutually_exclusive_group()
-    which.add_argument("--camera", default=CAMERA, metavar="C", help="index, URL or GStreamer pipeline (default: 0)")
+    which.add_argument("--camera", default=CAMERA, metavar="C", help="index, path or URL (default: 0)")
     which.add_argument("--no-camera", dest="camera", action="store_const", const=None, help="sound only")
     camera.add_argument(
         "--roi", type=_region, default=(0.0, 0.0, 1.0, 1.0), metavar="X0,Y0,X1,Y1",

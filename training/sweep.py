@@ -143,7 +143,7 @@ def _executor(jobs: int, scheduler: str | None) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ArgumentError("--scheduler needs Dask; install edge-emotion[cluster].") from error
+        raise ArgumentError("--scheduler needs Dask; install it: pip install -e '.[cluster]'") from error
     with Client(scheduler) as client, client.get_executor(pure=False, retries=0) as executor:
         yield executor
 

@@ -32,7 +32,7 @@ LOWER = "pactl set-source-volume @DEFAULT_SOURCE@ 50%  (or alsamixer, F4)"
 CAMERA_MENDS = {
     "black": "Uncover the lens, open its shutter, or light the driver (infrared: edge-run --mono).",
     "frozen": "Unplug the camera and plug it in again.",
-    "slow": "Give it light, a USB port of its own, or a smaller image; over a network: a smaller stream.",
+    "slow": "Give it light, or a USB port of its own; over a network: a smaller stream.",
     "lost": "Look for a loose plug; a USB camera may need a port with more power.",
 }
 

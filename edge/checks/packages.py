@@ -22,7 +22,7 @@ OURS = (
 )  # fmt: skip
 """Import names that others use as well."""
 
-APART = "python3 -m venv .venv && .venv/bin/pip install -e ."
+APART = "python3 -m venv --clear .venv && .venv/bin/pip install -e ."
 """A virtual environment of the project's own, made in its folder."""
 
 SERVES = {

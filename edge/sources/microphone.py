@@ -303,7 +303,8 @@ def _input_from_name(audio: Any, device: str | int) -> Any:
     matches = "several inputs" if found else "no input"
     if not inputs:
         raise InputError(
-            f"microphone {device!r} is not there, nor any other. Connect one, or go without: --no-microphone."
+            f"microphone {device!r} is not there, nor any other. Connect one, join the group audio, or go without: "
+            "--no-microphone."
         )
     present = ", ".join(f"{info['index']}: {info['name']}" for info in found or inputs)
     raise InputError(
