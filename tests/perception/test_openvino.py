@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import perception.openvino
 from bundle.errors import ArtefactError
 from bundle.manifest import DEFAULT_BUNDLE, read_manifest
 from perception.onnxrt import OnnxRuntimeEngine
@@ -49,8 +50,28 @@ def test_file_that_is_no_model_is_explained(tmp_path: Path) -> None:
 
 def test_openvino_that_is_not_installed_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(perception.openvino, "_core", perception.openvino._core.__wrapped__)
     with pytest.raises(ArtefactError, match=r"OpenVINO cannot be loaded .* pip install -e '\.\[openvino\]'"):
         OpenVinoEngine("any.onnx")
+
+
+def test_signals_find_a_stack_when_engines_have_gone() -> None:
+    """Each instance of OpenVINO gives the main thread another stack for signals, and may leave it without one."""
+    pytest.importorskip("openvino", reason="no OpenVINO for this platform")
+    code = """
+import faulthandler, os, signal
+from bundle.manifest import DEFAULT_BUNDLE
+from perception.openvino import OpenVinoEngine
+
+faulthandler.enable()
+engines = [OpenVinoEngine(DEFAULT_BUNDLE / "head.onnx") for _ in range(3)]
+while engines:
+    engines.pop(0)
+signal.signal(signal.SIGTERM, lambda *_: print("in order"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "in order\n"), result.stderr
 
 
 def test_its_telemetry_is_not_loaded(tmp_path: Path) -> None:
