@@ -377,7 +377,9 @@ def test_training_stops_when_patience_is_over_and_stays_stopped(tmp_path):
 
 def test_a_folder_belongs_to_one_training(tmp_path):
     folder = tmp_path / "new"
+    claim_folder(folder, {"fold": 2})
+    claim_folder(folder, {"fold": 1})  # in which nothing was trained yet
     claim_folder(folder, {"fold": 1})
-    claim_folder(folder, {"fold": 1})
+    (folder / "epochs.pt").touch()
     with pytest.raises(ArtefactError, match=r"recipe\.json"):
         claim_folder(folder, {"fold": 2})
