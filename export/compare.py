@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bundle.engine_cache import PRECISION_OF_FILE
 from bundle.errors import ArtefactError
 from bundle.manifest import Manifest, Part
 from export.engines import EngineReport
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from export.onnx_from_checkpoint import Checkpoint
 
 FLOAT32_STEPS, FLOAT16_STEP = ("torch -> onnx", "onnx -> simplified"), "simplified -> float16"
-ENGINE_STEP = " -> engine"
 """Steps that must hold; what INT8 costs is for the accuracy gate to judge."""
+
+ENGINE_STEP = " -> engine"
+"""Ends the name of a step that must hold too: from a file, under its key in the bundle, to what was built from it."""
 
 BATCH = 8
 """Inputs of each part."""
@@ -175,5 +178,5 @@ def _row(part: str, step: str, samples: int, difference: Difference) -> Row:
     elif step == FLOAT16_STEP:
         passed = difference.sqnr_db >= FLOAT16_DB
     elif step.endswith(ENGINE_STEP):
-        passed = difference.sqnr_db >= ENGINE_DB[step.partition("-")[0].partition(" ")[0]]
+        passed = difference.sqnr_db >= ENGINE_DB[PRECISION_OF_FILE[step.removesuffix(ENGINE_STEP)]]
     return Row(part, step, difference.tensor, samples, difference.max_error, round(difference.sqnr_db, 2), passed)
