@@ -58,7 +58,8 @@ def main() -> None:
         looked_on = open_publishers(parse_options(flags), stack)
         browsers = subprocess.Popen([sys.executable, "-c", ONLOOKERS, *looked_on.urls], stderr=subprocess.DEVNULL)
         stack.callback(browsers.terminate)
-        lines = JsonLinesPublisher(stack.enter_context(open(os.devnull, "w", encoding="utf-8")), threading.Event())
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        lines = JsonLinesPublisher(os.devnull, nowhere, threading.Event(), back_pressure=False)
         contestants = {"alone": FanOut(), "looked on": looked_on}
         for fan_out in contestants.values():
             fan_out.add(lines)

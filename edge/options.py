@@ -77,6 +77,11 @@ class Options:
     config: Path | None = field(compare=False)  # what it says, the others say
     list_devices: bool
 
+    @property
+    def by_the_clock(self) -> bool:
+        """Whether the run goes on whatever happens, as devices do, and can wait for nobody."""
+        return self.realtime or self.chaos is not None or not (self.clip or self.replay)
+
 
 def option_parser() -> OptionParser:
     """All options, of the command line and of a file."""

@@ -75,9 +75,9 @@ def _run(options: Options) -> None:
         reduce = _open_profile(options, session.manifest, stack)
         publishers = open_publishers(options, stack)
         session.tap = publishers.tap
-        stack.enter_context(session)
         if publishers.want_lines:
             publishers.add(_lines(options, stop, stack))
+        stack.enter_context(session)  # and left before the lines are, which may wait for their reader
         state = StateMachine(session.manifest.labels)
         try:
             for seq, estimate in enumerate(session.estimates(stop, stack)):
@@ -179,10 +179,11 @@ def _refuse_overwriting(options: Options) -> None:
 
 def _lines(options: Options, stop: threading.Event, stack: ExitStack) -> Publisher:
     if options.output:
-        return stack.enter_context(JsonLinesFile(options.output, stop))
+        return stack.enter_context(JsonLinesFile(options.output, stop, back_pressure=not options.by_the_clock))
     if sys.stdout is None:
         raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
-    return JsonLinesPublisher(sys.stdout, stop)
+    lines = JsonLinesPublisher("standard output", sys.stdout, stop, back_pressure=not options.by_the_clock)
+    return stack.enter_context(lines)
 
 
 def _print_devices() -> None:

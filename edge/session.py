@@ -112,7 +112,7 @@ class Session:
         self._perceive_what_is_there(path)
         chunks = decode_clip(path, mono_channel=self.options.channel)
         self.clock_ns = lambda estimate: estimate.captured_ns
-        self._open_recorder(start_ns=0, back_pressure=not self.options.realtime)
+        self._open_recorder(start_ns=0)
         yield self._warming_up(0)
         perception = self._open_perception(start_ns=0)
         origin_ns = now_ns()
@@ -165,7 +165,7 @@ class Session:
                 continue
             if perception is None:
                 start_ns = entry.captured_ns
-                self._open_recorder(start_ns, back_pressure=True)
+                self._open_recorder(start_ns)
                 perception = self._open_perception(start_ns)
                 origin_ns = now_ns()
             elapsed_ns = entry.captured_ns - start_ns
@@ -187,7 +187,7 @@ class Session:
         wake = threading.Event()
         devices = self._open_devices(wake, stack)
         start_ns = now_ns()
-        self._open_recorder(start_ns, back_pressure=False)
+        self._open_recorder(start_ns)
         ladder = LoadLadder(rungs(self.manifest, self._engines.precision, both=self._camera and self._microphone))
         pace = Pace(start_ns, self.manifest.window.step_ns, ladder)
         self._int8 = Int8Rung() if ladder.has("int8") else None
@@ -316,7 +316,7 @@ class Session:
             WindowDelta(window.segment_slots(self.manifest.audio), sizes["audio"], window.step_ns),
         )
 
-    def _open_recorder(self, start_ns: int, *, back_pressure: bool) -> None:
+    def _open_recorder(self, start_ns: int) -> None:
         """Before the first estimate; `start_ns` as of the perception. The file is opened later."""
         options = self.options
         if options.record is None:
@@ -333,7 +333,7 @@ class Session:
         )
         self._recorder = Recorder(
             options.record, start, self._coder(), self.manifest.window, start_ns, self._stop,
-            media=options.record_media, back_pressure=back_pressure,
+            media=options.record_media, back_pressure=not options.by_the_clock,
         )  # fmt: skip
 
     def _open_perception(self, start_ns: int) -> Perception:

@@ -1,11 +1,6 @@
 """A state as a message."""
 
-import fcntl
-import io
 import json
-import os
-import threading
-import time
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +9,6 @@ import pytest
 
 from bundle.labels import RAVDESS_LABELS
 from edge.message import Dropped, Message, message_from_state
-from edge.publishers.jsonl import JsonLinesPublisher
 from edge.summary import RunSummary
 from perception.chunks import Estimate
 from perception.state import StateMachine
@@ -54,56 +48,6 @@ def test_every_field_of_the_schema_is_explained() -> None:
     explained = (Path(__file__).parents[2] / "docs" / "message.md").read_text()
     assert all(f"`{field}" in explained for field in SCHEMA["required"])
     assert all(f"dropped.{field}" in explained for field in SCHEMA["properties"]["dropped"]["required"])
-
-
-class Lines(io.StringIO):
-    """A stream that counts its flushes."""
-
-    flushed = 0
-
-    def flush(self) -> None:
-        self.flushed += 1
-
-
-def test_each_message_is_one_line_that_is_flushed() -> None:
-    lines = Lines()
-    publisher = JsonLinesPublisher(lines, threading.Event())
-    publisher.publish(SEEN)
-    publisher.publish(UNSEEN)
-    assert [json.loads(line) for line in lines.getvalue().splitlines()] == [SEEN, UNSEEN]
-    assert lines.flushed == 2
-
-
-def test_a_reader_that_takes_nothing_is_waited_for_until_the_run_is_to_stop() -> None:
-    reading, writing = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "w"), strict=True))
-    with reading, writing:
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-        stop, published = threading.Event(), []
-
-        def publish() -> None:
-            publisher = JsonLinesPublisher(writing, stop)
-            while not stop.is_set():
-                publisher.publish(SEEN)
-                published.append(SEEN)
-
-        thread = threading.Thread(target=publish)
-        thread.start()
-        reading.read1(4096)  # waits for the first lines
-        before = len(published)
-        while len(published) == before:  # it goes on with a reader that comes back
-            time.sleep(0.01)
-        thread.join(0.5)
-        assert thread.is_alive()
-        stop.set()
-        thread.join(5)
-        assert not thread.is_alive()
-        writing.close()
-        assert all(json.loads(line) == SEEN for line in reading)  # none was cut
-
-
-def test_number_that_is_none_is_never_published() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        JsonLinesPublisher(Lines(), threading.Event()).publish({**SEEN, "age_ms": float("nan")})
 
 
 def test_summary_adds_up() -> None:

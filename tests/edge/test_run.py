@@ -310,6 +310,14 @@ class TestBadInput:
             )  # fmt: skip
         assert_clear_error(result, status=1, tells="No space left")
 
+    def test_full_disk_does_not_end_a_run_of_devices(self, mjpeg_portrait: MjpegCamera, tmp_path: Path) -> None:
+        recorded = tmp_path / "drive.rec"
+        devices = "--camera", mjpeg_portrait.url, "--no-microphone", "--duration", "5"
+        result = edge_run(*devices, "--output", "/dev/full", "--record", recorded)
+        assert_clear_error(result, status=1, tells="No space left")
+        assert "--output /dev/full takes nothing (No space left on device); the run goes on" in result.stderr
+        assert len(messages(edge_run("--replay", recorded).stdout)) > 10
+
     @pytest.mark.parametrize(
         ("damage", "tells"),
         [
@@ -431,6 +439,20 @@ class TestProcess:
             written, stderr = process.communicate()
         assert 1 <= len(messages(written)) < 30
         assert "updates" in stderr
+
+    def test_a_reader_that_comes_late_has_held_up_nothing_and_gets_all(self, tmp_path: Path) -> None:
+        recorded = tmp_path / "drive.rec"
+        options = "--realtime", "--duration", "3", "--record", str(recorded)
+        command = [sys.executable, "-m", "edge.run", "--clip", str(DEMO), *options]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pipesize=4096
+        ) as process:
+            assert process.stderr is not None
+            assert any("updates (3.2 s) in" in line for line in process.stderr)  # the run is over
+            written, _ = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert len(written) > 8192  # more than the pipe takes
+        assert messages(edge_run("--replay", recorded).stdout) == messages(written)
 
     @pytest.mark.parametrize("flag", ["--output", "--record"])
     def test_a_pipe_that_nobody_reads_does_not_hold_up_the_stop(self, tmp_path: Path, flag: str) -> None:
