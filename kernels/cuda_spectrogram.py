@@ -1,8 +1,8 @@
 """The spectrogram's part of the CUDA kernel: new columns transformed, and the segment put together from all.
 
 Columns are kept as power, without what a constant adds to it: bins 0 and 1 are kept as complex numbers beside it, so
-that each segment can subtract its own mean (see `kernels.spectrogram_cpu`, which does the same). A ring holds exactly a
-segment's columns: a step's new ones take the place of the oldest.
+that each segment can subtract its own mean (see `kernels.spectrogram_columns`, which does the same). A ring holds
+exactly a segment's columns: a step's new ones take the place of the oldest.
 
 The 512 real samples of a frame are read as 256 complex ones, z[n] = x[2n] + i x[2n + 1]. Their transform is made in
 four passes over shared memory by Stockham's algorithm (Govindaraju et al. 2008, "High performance discrete Fourier

@@ -193,11 +193,11 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
     short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
     monkeypatch.setattr(transfer_stages.train_in_stages, "__defaults__", (0, short))
     command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(tmp_path)]
-    assert main([*command, "--set", "in_stages=true", "--set", "frozen_blocks=2"]) == 0
+    assert main([*command, "--set", "in_stages=true", "--set", "speech_only=true"]) == 0
     assert "probs_fused" in json.loads(capsys.readouterr().out)
     saved = torch.load(tmp_path / "transfer.pt", weights_only=True)["training"]
     assert saved["in_stages"] is True
-    assert saved["frozen_blocks"] == 2
+    assert saved["speech_only"] is True
     assert not list(tmp_path.glob("transfer-epochs.*"))
     assert main(command) == 1  # other options, the same folder
     assert "recipe.json" in capsys.readouterr().err
@@ -230,6 +230,8 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
             "expected fine_tune=bool, stn_labels=int, frozen_blocks=int",
         ),
         (["--system", "transfer", "--set", "frozen_blocks=true"], "no option frozen_blocks of that kind"),
+        (["--system", "transfer", "--set", "frozen_blocks=2"], "expected --weights audio=FILE."),
+        (["--system", "transfer", "--set", "fine_tune=false"], "expected --weights visual=FILE."),
         (["--variant", "n1", "--set", "standardize=segment"], "expected 'wave' or 'running'"),
         (["--variant", "n1", "--set", "hidden_size=0"], "hidden_size is 0; expected 1 or more"),
         (["--variant", "n1", "--set", "labels=3"], "no option labels of that kind; expected standardize=str"),
