@@ -9,6 +9,9 @@ TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng mosqui
 # Without it (Ubuntu's is a snap) the tests of the page are skipped: $(BIN)/python -m pytest
 BROWSER := chromium
 
+# Two processes, each with whole files: what a file's tests share is made once.
+IN_PARALLEL := -n 2 --dist loadfile
+
 .PHONY: help run test test-full check bench soak clean
 help:
 	@echo "make run        set up .venv with the runtime, and perceive the demo clip"
@@ -23,7 +26,7 @@ run: .venv/runtime
 
 test: .venv/dev
 	@sh scripts/require_packages.sh $(BROWSER)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-full: .venv/dev
 	@sh scripts/require_packages.sh $(BROWSER)

@@ -45,6 +45,7 @@ TEST = [
     "librosa>=0.10",
     "mypy>=1.10",
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "ruff>=0.6",
     "scikit-image>=0.22",
 ]

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TextIO
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, TextIO
 import pytest
 
 from edge.publishers.jsonl import MOST_KEPT, JsonLinesPublisher
+from tests.virtual_devices import wait_until
 
 PIPE_BYTES = 4096
 
@@ -67,10 +67,8 @@ def test_a_clip_waits_for_a_reader_that_takes_nothing_until_it_is_to_stop() -> N
 
         thread = threading.Thread(target=publish)
         thread.start()
-        reading.read1(PIPE_BYTES)  # waits for the first lines
-        before = len(published)
-        while len(published) == before:  # it goes on with a reader that comes back
-            time.sleep(0.01)
+        reading.read1(PIPE_BYTES)  # the first line; then there is room for a second
+        wait_until(lambda: len(published) > 1)
         thread.join(0.5)
         assert thread.is_alive()
         stop.set()
