@@ -30,7 +30,7 @@ test: .venv/dev
 
 test-full: .venv/dev
 	@sh scripts/require_packages.sh $(BROWSER)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "" $(IN_PARALLEL)
 
 check: .venv/dev
 	$(BIN)/ruff check .
