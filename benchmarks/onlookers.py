@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from bundle.manifest import DEFAULT_BUNDLE
 from edge.fan_out import FanOut, open_publishers
 from edge.message import Dropped, message_from_state
 from edge.options import parse_options
-from edge.publishers.jsonl import JsonLinesPublisher
+from edge.publishers.jsonl import lines_in_file
 from perception.chunks import AudioChunk, VideoChunk
 from perception.clip import decode_clip
 from perception.mediapipe_face import MediaPipeFaceDetector
@@ -58,8 +59,8 @@ def main() -> None:
         looked_on = open_publishers(parse_options(flags), stack)
         browsers = subprocess.Popen([sys.executable, "-c", ONLOOKERS, *looked_on.urls], stderr=subprocess.DEVNULL)
         stack.callback(browsers.terminate)
-        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-        lines = JsonLinesPublisher(os.devnull, nowhere, threading.Event(), back_pressure=False)
+        nowhere = lines_in_file(Path(os.devnull), threading.Event(), back_pressure=False)
+        lines = stack.enter_context(nowhere)
         contestants = {"alone": FanOut(), "looked on": looked_on}
         for fan_out in contestants.values():
             fan_out.add(lines)

@@ -1,11 +1,15 @@
 """How a command ends: in order, or with one line on stderr that says why. Its standard output may fail at any time."""
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TextIO
 
 from bundle.errors import ArgumentError, EdgeEmotionError
+
+SOON_MS = 200
 
 
 def exit_status(name: str, work: Callable[[], int | None], *, stopped: str, extra: str = "train") -> int:
@@ -50,9 +54,23 @@ def tell(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print to standard error, where that is no reason to end: its reader may have gone, its disk may be full."""
+    """Print to standard error, where that is no reason to end or to wait.
+
+    Its reader may have gone or take nothing, its disk may be full: then the text is left out.
+    """
     with suppress(OSError):
-        print(text, file=sys.stderr)
+        if _has_room(sys.stderr):
+            print(text, file=sys.stderr)
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Whether a line can be written now, or soon: where a pipe has room at all, it is for 4096 bytes."""
+    room = select.poll()
+    try:
+        room.register(stream, select.POLLOUT)
+    except (OSError, ValueError):  # a stream in memory has no descriptor
+        return True
+    return bool(room.poll(SOON_MS))
 
 
 def drop_unwritten() -> None:

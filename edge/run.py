@@ -17,12 +17,12 @@ from bundle.features import NS_PER_S
 from bundle.manifest import Manifest, manifest_sha256, read_manifest
 from edge.audit import Audit
 from edge.clock import now_ns
-from edge.fan_out import Publisher, open_publishers
+from edge.fan_out import open_publishers
 from edge.fleet import FleetProfile
 from edge.memory import keep_freed_memory
 from edge.message import Message, message_from_state
 from edge.options import Options, own_version, parse_options
-from edge.publishers.jsonl import JsonLinesFile, JsonLinesPublisher
+from edge.publishers.jsonl import JsonLinesPublisher, lines_in_file, lines_on_stdout
 from edge.session import Session
 from edge.sources.devices import list_devices
 from edge.summary import RunSummary
@@ -76,7 +76,7 @@ def _run(options: Options) -> None:
         publishers = open_publishers(options, stack)
         session.tap = publishers.tap
         if publishers.want_lines:
-            publishers.add(_lines(options, stop, stack))
+            publishers.add(stack.enter_context(_lines(options, stop)))
         stack.enter_context(session)  # and left before the lines are, which may wait for their reader
         state = StateMachine(session.manifest.labels)
         try:
@@ -177,13 +177,11 @@ def _refuse_overwriting(options: Options) -> None:
             raise InputError(f"{flag} {target} lies in the bundle. Choose another folder.")
 
 
-def _lines(options: Options, stop: threading.Event, stack: ExitStack) -> Publisher:
+def _lines(options: Options, stop: threading.Event) -> JsonLinesPublisher:
+    wait = not options.by_the_clock
     if options.output:
-        return stack.enter_context(JsonLinesFile(options.output, stop, back_pressure=not options.by_the_clock))
-    if sys.stdout is None:
-        raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
-    lines = JsonLinesPublisher("standard output", sys.stdout, stop, back_pressure=not options.by_the_clock)
-    return stack.enter_context(lines)
+        return lines_in_file(options.output, stop, back_pressure=wait)
+    return lines_on_stdout(stop, back_pressure=wait)
 
 
 def _print_devices() -> None:

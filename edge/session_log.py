@@ -195,4 +195,5 @@ def _outages(said: Sequence[_Said], times_s: npt.NDArray[np.float64]) -> Iterato
             if span.value not in ("ok", "off") and span.length_s >= OUTAGE_S:
                 yield Span(f"{device} not well", span.start_s, span.end_s, span.value)
     for i in np.flatnonzero(np.diff(times_s) >= OUTAGE_S):
-        yield Span("no messages", float(times_s[i]) + STEP_S, float(times_s[i + 1]), "the run stood still")
+        begin_s, end_s = float(times_s[i]) + STEP_S, float(times_s[i + 1])
+        yield Span("no messages", begin_s, end_s, "the run stood still, or its lines were left out")

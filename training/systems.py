@@ -206,8 +206,6 @@ def _attention_fusion(config: Any, labels: Sequence[str], weights: Weights) -> R
 def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     if options.get("frozen_blocks") and "audio" not in weights:
         raise ArgumentError("frozen_blocks leaves layers as they were pretrained; expected --weights audio=FILE.")
-    if not options.get("fine_tune", True) and "visual" not in weights:
-        raise ArgumentError("fine_tune=false leaves a part as it was pretrained; expected --weights visual=FILE.")
     network = replace(config, labels=len(labels), stn_labels=options.pop("stn_labels", len(labels)))
     if options.pop("audio_only", False):
         wrong = sorted((options.keys() | weights.keys()) - {"frozen_blocks", "speech_only", "audio"})
@@ -216,6 +214,8 @@ def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: A
                 f"audio_only leaves no use for {', '.join(wrong)}; expected frozen_blocks, speech_only."
             )
         return Cnn14Recipe(network, cnn14=weights.get("audio"), **options)
+    if not options.get("fine_tune", True) and "visual" not in weights:
+        raise ArgumentError("fine_tune=false leaves a part as it was pretrained; expected --weights visual=FILE.")
     return TransferRecipe(network, cnn14=weights.get("audio"), stn=weights.get("visual"), **options)
 
 

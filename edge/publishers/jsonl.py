@@ -1,144 +1,165 @@
-"""Messages as JSON Lines on a text stream, or in a file."""
+"""Messages as JSON Lines on standard output or in a file, by a thread of its own: no reader and no disk stops a run."""
 
 import json
 import os
-import select
+import sys
 import threading
+import time
 from collections import deque
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 from bundle.command import warn
+from bundle.errors import InputError
 from edge.message import Message
 from edge.written_file import WrittenFile
 
 MOST_KEPT = 600
-"""Messages, of two minutes, while the networks load or the reader takes nothing."""
+"""Lines, of two minutes, while the networks load or nobody takes them."""
 
-WAIT_MS = 200
-"""Between two looks whether the run is to stop, while the reader takes nothing."""
+RETRY_S = 0.2
+"""Between two looks whether a full disk has room again, and whether the run is to stop."""
+
+LAST_S = 1.0
+"""For what is left when the run is to stop, or fails."""
 
 
 class JsonLinesPublisher:
-    """Writes each message as one line and flushes it, so that a reader in a pipe gets it at once.
+    """Writes each message as one line at once, or as soon as its reader, or a full disk, takes it.
 
-    While a reader or a full disk takes nothing, lines are kept, and written once it does; of more than two minutes the
-    oldest are left out, as the gap in "seq" shows. One line on standard error says so. The end waits for the reader,
-    until `stop` is set: then what is not taken is left out.
+    Lines that nobody takes are kept; of more than two minutes the oldest are left out, as the gap in "seq" shows, and
+    standard error says so. The end waits for whoever takes them, until `stop` is set.
 
     Parameters
     ----------
-    name : of the stream, for people. back_pressure : wait for the reader at each message, as a clip can, and leave
-        nothing out; devices cannot.
+    name : of the output, for people. open_raw : gives what to write to, unbuffered, or None to write nothing; called
+        in the thread. back_pressure : leave nothing out, as a clip can: wait, and end on a full disk. Devices cannot.
+    loaded_only : open it when the networks are loaded, or at the end of a run that ends before; not if that failed.
 
     Raises
     ------
     BrokenPipeError : from `publish` and at the end: the reader is gone.
-    OSError : the stream cannot be written: at the end, and with back pressure from `publish`.
+    InputError, OSError : likewise: it cannot be written. Without back pressure, that is told at the end.
     """
 
-    def __init__(self, name: str, stream: TextIO, stop: threading.Event, *, back_pressure: bool) -> None:
-        self._name, self._stream, self._stop, self._back_pressure = name, stream, stop, back_pressure
-        self._kept: deque[str] = deque()
-        self._is_flushed, self._is_told = True, False
-        self._room = select.poll()
-        self._is_waited_for = False
-        with suppress(OSError):  # a stream in memory has no descriptor
-            self._room.register(stream, select.POLLOUT)
-            self._is_waited_for = True
+    def __init__(
+        self, name: str, open_raw: Callable[[], AbstractContextManager[Any]], stop: threading.Event, *,
+        back_pressure: bool, loaded_only: bool = False,
+    ) -> None:  # fmt: skip
+        self._name, self._open_raw, self._stop = name, open_raw, stop
+        self._back_pressure, self._loaded_only = back_pressure, loaded_only
+        self._kept: deque[bytes] = deque()
+        self._left_out, self._is_told, self._is_over = 0, False, False
+        self._error: OSError | InputError | None = None
+        self._changed = threading.Condition()
+        self._writer: threading.Thread | None = None
 
     def publish(self, message: Message) -> None:
-        self._kept.append(json.dumps(message, allow_nan=False, separators=(",", ":")) + "\n")
-        self._write_kept(wait=self._back_pressure)
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popleft()
-            self._tell("nobody reads it")
+        line = json.dumps(message, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        waits = self._loaded_only and message["engine"] == "loading" and len(self._kept) < MOST_KEPT
+        if self._writer is None and not waits:
+            self._begin()
+        with self._changed:
+            while self._back_pressure and self._is_full() and not self._error and not self._stop.is_set():
+                self._changed.wait(RETRY_S)
+            if self._error:
+                raise self._error
+            if self._is_full() and self._back_pressure:
+                return  # the run is to stop
+            if self._is_full():
+                self._kept.popleft()
+                self._left_out += 1
+                self._tell("nobody takes it; the oldest lines are left out")
+            self._kept.append(line)
+            self._changed.notify_all()
 
     def __enter__(self) -> "JsonLinesPublisher":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._write_kept(wait=True)
+        if self._writer is None and self._kept and kind is None:
+            self._begin()
+        if self._writer is None:
+            return
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        while kind is None and self._writer.is_alive() and not self._stop.is_set():
+            self._writer.join(RETRY_S)
+        self._writer.join(LAST_S)
+        if self._left_out:
+            warn(f"edge-run: {self._left_out} lines were left out of {self._name}")
+        if self._error and kind is None:
+            raise self._error
 
-    def _write_kept(self, *, wait: bool) -> None:
+    def _begin(self) -> None:
+        self._writer = threading.Thread(target=self._write, name="lines", daemon=True)
+        self._writer.start()
+
+    def _is_full(self) -> bool:
+        return len(self._kept) >= MOST_KEPT
+
+    def _write(self) -> None:
+        """The thread."""
         try:
-            while self._kept or not self._is_flushed:
-                if self._takes_a_line(WAIT_MS if wait else 0):
-                    self._write_one()
-                elif not wait or self._stop.is_set():
-                    return
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if wait:
-                raise
-            self._tell(error.strerror or str(error))
+            with self._open_raw() as raw:
+                while raw is not None and (line := self._next_line()):
+                    self._write_whole(raw, line)
+        except (OSError, InputError) as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
 
-    def _write_one(self) -> None:
-        """The oldest line; what is left of one that a full disk took in part comes first."""
-        if self._is_flushed:
-            self._is_flushed = False
-            self._stream.write(self._kept.popleft())
-        self._stream.flush()
-        self._is_flushed = True
+    def _next_line(self) -> bytes:
+        """The oldest; empty when the run is over and all are written."""
+        with self._changed:
+            if not self._kept:
+                self._is_told = False  # of an outage that is over
+            self._changed.wait_for(lambda: self._kept or self._is_over)
+            line = self._kept.popleft() if self._kept else b""
+            self._changed.notify_all()
+            return line
 
-    def _tell(self, why: str) -> None:
+    def _write_whole(self, raw: Any, line: bytes) -> None:
+        rest = memoryview(line)
+        while rest:
+            written = 0
+            try:
+                written = raw.write(rest) or 0  # None where it would have to wait
+            except OSError as error:
+                if isinstance(error, BrokenPipeError) or self._back_pressure or self._is_over:
+                    raise
+                self._tell(f"{error.strerror}; lines are kept for two minutes")
+            rest = rest[written:]
+            if not written:
+                time.sleep(RETRY_S)
+
+    def _tell(self, what: str) -> None:
         if not self._is_told:
             self._is_told = True
-            warn(f"edge-run: {self._name} takes nothing ({why}); the run goes on, and keeps the lines of two minutes")
-
-    def _takes_a_line(self, wait_ms: int) -> bool:
-        """Whether a line can be written without waiting: where a pipe has room at all, it is for 4096 bytes."""
-        return not self._is_waited_for or bool(self._room.poll(wait_ms))
+            warn(f"edge-run: {self._name}: {what}, the run goes on")
 
 
-class JsonLinesFile:
-    """The same in the file that --output names. It is opened, and emptied, when the networks are loaded.
+def lines_on_stdout(stop: threading.Event, *, back_pressure: bool) -> JsonLinesPublisher:
+    """InputError where standard output is closed."""
+    if sys.stdout is None:
+        raise InputError("standard output is closed; expected somewhere to write. Give --output FILE.")
+    buffer = sys.stdout.buffer
+    raw = getattr(buffer, "raw", buffer)  # python -u has no buffer between
+    return JsonLinesPublisher("standard output", lambda: nullcontext(raw), stop, back_pressure=back_pressure)
 
-    Messages before that are kept, and written then, or at the end of a run that ends before; one that fails before
-    leaves the file as it was.
 
-    Raises
-    ------
-    InputError : the file cannot be written; from `publish` and at the end, too.
-    OSError : from `publish` and at the end, as `JsonLinesPublisher`.
+def lines_in_file(path: Path, stop: threading.Event, *, back_pressure: bool) -> JsonLinesPublisher:
+    """In the file that --output names; a start that fails leaves it as it was.
+
+    InputError where it is plain already that it cannot be written.
     """
+    written = WrittenFile("--output", path)
 
-    def __init__(self, path: Path, stop: threading.Event, *, back_pressure: bool) -> None:
-        self._written, self._stop, self._back_pressure = WrittenFile("--output", path), stop, back_pressure
-        self._name = f"--output {path}"
-        self._kept: list[Message] = []
-        self._lines: JsonLinesPublisher | None = None
-        self._stack = ExitStack()
+    def open_raw() -> AbstractContextManager[Any]:
+        descriptor = written.open(stop)
+        return nullcontext() if descriptor is None else os.fdopen(descriptor, "wb", buffering=0)
 
-    def publish(self, message: Message) -> None:
-        if self._lines is None:
-            self._kept.append(message)
-            if message["engine"] != "loading" or len(self._kept) > MOST_KEPT:
-                self._open()
-        else:
-            self._lines.publish(message)
-
-    def __enter__(self) -> "JsonLinesFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and self._lines is None and self._kept:
-            self._open()
-        self._stack.__exit__(kind, error, trace)
-
-    def _open(self) -> None:
-        descriptor = self._written.open(self._stop)
-        if descriptor is None:  # the run is to stop, and nobody reads the pipe
-            return
-        file = self._stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8"))
-        lines = JsonLinesPublisher(self._name, file, self._stop, back_pressure=self._back_pressure)
-        self._lines = self._stack.enter_context(lines)
-        for message in self._kept:
-            self._lines.publish(message)
-        self._kept = []
+    return JsonLinesPublisher(f"--output {path}", open_raw, stop, back_pressure=back_pressure, loaded_only=True)
