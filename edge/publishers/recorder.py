@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bundle.command import warn
+from bundle.errors import InputError
 from bundle.features import WindowSpec
 from edge.jpeg import jpeg_from_rgb
 from edge.message import Message
@@ -49,7 +50,7 @@ class Recorder:
 
     Raises
     ------
-    InputError : the file cannot be written; from `publish` and `close`, too.
+    InputError : the file cannot be written; from `publish` and `close`, once that is known.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Recorder:
         self._media_left_out = 0
         self._synced_ns = 0
         self._whole_bytes = 0
+        self._unwritable: InputError | None = None
         self._writer: threading.Thread | None = None
 
     def push(self, chunk: AudioChunk | VideoChunk) -> None:
@@ -89,6 +91,8 @@ class Recorder:
 
     def publish(self, message: Message) -> None:
         """Write the message and what it rests on."""
+        if self._unwritable:
+            raise self._unwritable
         if self._writer is None and message["engine"] != "loading":
             self._begin()
         assert self._observed is not None
@@ -113,6 +117,8 @@ class Recorder:
             self._writer.join(PATIENCE_S)
         if self._writer.is_alive():
             self.error = self.error or f"--record {self._path} ended early: the disk stands still"
+        if self._unwritable and not failed:
+            raise self._unwritable
 
     def _put(self, entry: _Entry) -> None:
         if self.error:
@@ -125,16 +131,19 @@ class Recorder:
             self._fail("the disk is too slow")
 
     def _begin(self) -> None:
-        descriptor = self._written.open(self._stop)
-        if descriptor is None:  # the run is to stop, and nobody reads the pipe
-            return
-        file = os.fdopen(descriptor, "wb", buffering=0)
-        self._writer = threading.Thread(target=self._write, args=(file,), name="recorder", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="recorder", daemon=True)
         self._writer.start()
 
-    def _write(self, file: BinaryIO) -> None:
+    def _write(self) -> None:
         """The thread."""
-        with file:
+        try:
+            descriptor = self._written.open(self._stop)
+        except InputError as error:
+            self._unwritable = error
+            return
+        if descriptor is None:  # the run is to stop, and nobody reads the pipe
+            return
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
             self._append(file, lambda: MAGIC + bytes_from_frame(self._start))
             while entry := self._queue.get():
                 self._append(file, lambda entry=entry: bytes_from_frame(self._frame(entry)))  # type: ignore[misc]

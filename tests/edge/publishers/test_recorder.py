@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle.errors import InputError
 from bundle.features import WindowSpec
 from edge.publishers import recorder
 from edge.publishers.recorder import Recorder
@@ -100,3 +101,29 @@ def test_what_comes_while_the_networks_load_is_written_unless_they_fail_to(tmp_p
     else:
         with path.open("rb") as file:
             assert [frame.kind for frame in read_frames(file, "")] == ["start", "update", "update"]
+
+
+def test_a_named_pipe_that_nobody_reads_holds_up_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "PATIENCE_S", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    recording = recorder_of(pipe)
+    begun_s = time.monotonic()
+    for number in range(10):
+        publish(recording, number * 200_000_000)
+    recording.close()
+    assert time.monotonic() - begun_s < 2
+    assert recording.error.endswith("ended early: the disk stands still")
+    with pipe.open("rb") as reader:  # lets the thread end
+        assert reader.read() == b""  # it was given up
+
+
+def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    recording = recorder_of(tmp_path / "run.rec")
+    (tmp_path / "run.rec").mkdir()
+    publish(recording, 0)
+    with pytest.raises(InputError, match="cannot be written: File exists"):
+        recording.close()
+    with pytest.raises(InputError, match="cannot be written: File exists"):
+        publish(recording, 200_000_000)
+    recording.close(failed=True)
