@@ -41,7 +41,7 @@ class JsonLinesPublisher:
     Raises
     ------
     BrokenPipeError : from `publish` and at the end: the reader is gone.
-    InputError, OSError : likewise: it cannot be written. Without back pressure, that is told at the end.
+    InputError : likewise: it cannot be written. Without back pressure, that is told at the end.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class JsonLinesPublisher:
         self._back_pressure, self._loaded_only = back_pressure, loaded_only
         self._kept: deque[bytes] = deque()
         self._left_out, self._is_told, self._is_over = 0, False, False
-        self._error: OSError | InputError | None = None
+        self._error: BrokenPipeError | InputError | None = None
         self._changed = threading.Condition()
         self._writer: threading.Thread | None = None
 
@@ -107,10 +107,15 @@ class JsonLinesPublisher:
             with self._open_raw() as raw:
                 while raw is not None and (line := self._next_line()):
                     self._write_whole(raw, line)
-        except (OSError, InputError) as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+        except (BrokenPipeError, InputError) as error:
+            self._fail(error)
+        except OSError as error:
+            self._fail(InputError(f"{self._name} cannot be written: {error.strerror}. Make room, or choose another."))
+
+    def _fail(self, error: BrokenPipeError | InputError) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
 
     def _next_line(self) -> bytes:
         """The oldest; empty when the run is over and all are written."""

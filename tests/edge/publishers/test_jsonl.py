@@ -209,14 +209,20 @@ def test_on_a_full_disk_devices_go_on_and_no_line_is_lost_or_cut(capsys: pytest.
 
 def test_a_disk_that_is_full_at_the_end_is_told() -> None:
     disk = Disk(room=1000)
-    with pytest.raises(OSError, match="No space left"), publisher_to(disk) as publisher:
+    with (
+        pytest.raises(InputError, match="cannot be written: No space left"),
+        publisher_to(disk) as publisher,
+    ):
         publish_all(publisher, range(20))
     assert seqs(disk.content[: disk.content.rindex(b"\n")]) == [0, 1]
 
 
 def test_a_clip_ends_on_a_full_disk() -> None:
     disk = Disk(room=1000)
-    with pytest.raises(OSError, match="No space left"), publisher_to(disk, back_pressure=True) as publisher:
+    with (
+        pytest.raises(InputError, match="cannot be written: No space left"),
+        publisher_to(disk, back_pressure=True) as publisher,
+    ):
         publish_all(publisher, itertools.count())
 
 
