@@ -10,6 +10,7 @@ from typing import TextIO
 from bundle.errors import ArgumentError, EdgeEmotionError
 
 SOON_MS = 200
+"""So long is waited for a reader that may just be slow."""
 
 
 def exit_status(name: str, work: Callable[[], int | None], *, stopped: str, extra: str = "train") -> int:
@@ -59,7 +60,7 @@ def warn(text: str) -> None:
     Its reader may have gone or take nothing, its disk may be full: then the text is left out.
     """
     with suppress(OSError):
-        if _has_room(sys.stderr):
+        if sys.stderr is not None and _has_room(sys.stderr):  # it may be closed, as by 2>&-
             print(text, file=sys.stderr)
 
 

@@ -66,9 +66,9 @@ class JsonLinesPublisher:
                 self._changed.wait(RETRY_S)
             if self._error:
                 raise self._error
-            if self._is_full() and self._back_pressure:
-                return  # the run is to stop
             if self._is_full():
+                if self._back_pressure:
+                    return  # the run is to stop
                 self._kept.popleft()
                 self._left_out += 1
                 self._tell("nobody takes it; the oldest lines are left out")

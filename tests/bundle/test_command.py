@@ -1,5 +1,6 @@
 """How commands end, in processes of their own: Python says a last word at exit."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.command import exit_status
+from bundle.command import exit_status, warn
 from bundle.errors import ArgumentError, ArtefactError, InputError
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +89,18 @@ def test_a_reader_that_has_gone_changes_nothing(command, status):
 def test_a_closed_standard_output_is_no_error():
     result = run(["bash", "-c", '"$@" >&-', "bash", *COMMAND], subprocess.DEVNULL)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_warning_waits_for_no_reader_and_needs_no_standard_error(monkeypatch, capsys):
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader, open(writing, "w") as stderr:
+        os.write(writing, bytes(fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)))  # as much as it takes
+        monkeypatch.setattr(sys, "stderr", stderr)
+        warn("nobody reads this")  # or it would wait here for ever
+        reader.read(65536)
+        warn("somebody does")
+        stderr.flush()
+        assert b"somebody does" in reader.read1()
+    monkeypatch.setattr(sys, "stderr", None)
+    warn("it is closed")
+    assert capsys.readouterr().out == ""

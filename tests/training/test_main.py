@@ -192,13 +192,16 @@ def test_options_of_the_recipe_are_set_and_kept(data_of_every_emotion, tmp_path,
     monkeypatch.setitem(SYSTEMS, "transfer", replace(SYSTEMS["transfer"], variants={"small": SMALL["transfer"]}))
     short = {name: replace(stage, epochs=1) for name, stage in transfer_stages.STAGES.items()}
     monkeypatch.setattr(transfer_stages.train_in_stages, "__defaults__", (0, short))
-    command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(tmp_path)]
-    assert main([*command, "--set", "in_stages=true", "--set", "speech_only=true"]) == 0
+    cnn14, output = tmp_path / "cnn14.pt", tmp_path / "run"
+    torch.save({"model": SYSTEMS["transfer"].network(SMALL["transfer"]).audio.state_dict()}, cnn14)
+    command = ["--system", "transfer", "--data", str(data_of_every_emotion), "--output", str(output)]
+    command += ["--weights", f"audio={cnn14}"]
+    assert main([*command, "--set", "in_stages=true", "--set", "frozen_blocks=2"]) == 0
     assert "probs_fused" in json.loads(capsys.readouterr().out)
-    saved = torch.load(tmp_path / "transfer.pt", weights_only=True)["training"]
+    saved = torch.load(output / "transfer.pt", weights_only=True)["training"]
     assert saved["in_stages"] is True
-    assert saved["speech_only"] is True
-    assert not list(tmp_path.glob("transfer-epochs.*"))
+    assert saved["frozen_blocks"] == 2
+    assert not list(output.glob("transfer-epochs.*"))
     assert main(command) == 1  # other options, the same folder
     assert "recipe.json" in capsys.readouterr().err
 
