@@ -9,14 +9,14 @@ TEST_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins espeak-ng mosqui
 # Without it (Ubuntu's is a snap) the tests of the page are skipped: $(BIN)/python -m pytest
 BROWSER := chromium
 
-# Two processes, each with whole files: what a file's tests share is made once.
-IN_PARALLEL := -n 2 --dist loadfile
+# Two processes, each with whole files: what a file's tests share is made once. One that crashes ends the run.
+IN_PARALLEL := -n 2 --dist loadfile --max-worker-restart 0
 
 .PHONY: help run test test-full check bench soak clean
 help:
 	@echo "make run        set up .venv with the runtime, and perceive the demo clip"
 	@echo "make test       set up everything, and run the tests (under 10 minutes)"
-	@echo "make test-full  the slow tests too"
+	@echo "make test-full  those, then the slow tests (under 30 minutes)"
 	@echo "make check      ruff, mypy and the architecture test"
 	@echo "make bench      measure speed on this machine"
 	@echo "make soak       eight hours of driving, as fast as they go (an hour and more): does memory grow?"
@@ -28,9 +28,8 @@ test: .venv/dev
 	@sh scripts/require_packages.sh $(BROWSER)
 	$(BIN)/python -m pytest $(IN_PARALLEL)
 
-test-full: .venv/dev
-	@sh scripts/require_packages.sh $(BROWSER)
-	$(BIN)/python -m pytest -m "" $(IN_PARALLEL)
+test-full: test
+	$(BIN)/python -m pytest -m slow $(IN_PARALLEL)
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Numba's `njit` with a cache on disk that is never a reason to fail."""
+"""Numba's `njit` with a cache on disk that is never a reason to fail, nor to run another function."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit(cache=True, **options)`, but a power cut leaves no half-written file, and a full disk is no error.
 
-    A file that cannot be read all the same is made anew.
+    A file that cannot be read all the same, or that holds other code than is asked for, is made anew.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -27,7 +27,7 @@ class _Cache(FunctionCache):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         locator, name = self._impl.locator, self._impl.filename_base
-        self._cache_file = _SyncedFile(self._cache_path, name, locator.get_source_stamp())
+        self._cache_file = _CacheFile(self._cache_path, name, locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -44,8 +44,19 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-class _SyncedFile(IndexDataCacheFile):
-    """Numba's index and code, each on the disk before it takes its name."""
+class _CacheFile(IndexDataCacheFile):
+    """Numba's index and code, each on the disk before it takes its name, and the code with a note of what it is.
+
+    The index names the code's file before that is written, and two processes that compile at once choose the same
+    name: so the file can hold the code of an older source, or of other argument types.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (self._source_stamp, key, data))
+
+    def load(self, key: Any) -> Any:
+        stamp, of, data = super().load(key) or (None, None, None)
+        return data if (stamp, of) == (self._source_stamp, key) else None
 
     @contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[BinaryIO]:

@@ -23,6 +23,16 @@ ROOT = Path(__file__).parent.parent
 SENTENCES = "I am very angry about this traffic. What a beautiful day it is, and nobody is waiting for us before nine."
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """librosa's functions are compiled before there are two processes to do it.
+
+    Both would write into the cache beside librosa, where Numba keeps a gufunc and its wrapper in two files: the one of
+    one process beside the other of the other process is a crash at the first call.
+    """
+    from librosa import yin, zero_crossings  # noqa: F401
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The real corpora, for tests marked `data`."""

@@ -1,4 +1,4 @@
-"""A cache of compiled functions spares compiling, and never keeps them from running."""
+"""A cache of compiled functions spares compiling, never keeps them from running, and never gives another function."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import pytest
 
-from kernels.jit import _SyncedFile
+from kernels.jit import _CacheFile
 
 SOURCE = """
 from kernels.jit import cached_njit
@@ -80,9 +80,30 @@ def test_a_damaged_cache_that_may_not_be_written_is_left(path: Path, monkeypatch
     def refused(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(_SyncedFile, "_open_for_write", refused)
+    monkeypatch.setattr(_CacheFile, "_open_for_write", refused)
     assert [compilations(path) for _ in range(2)] == [1, 1]
     assert kept(path, "nbi").read_bytes() == b"\0"
+
+
+def test_code_of_other_types_is_compiled_anew(path: Path) -> None:
+    """As two processes leave it that compile at once: each gives its first code the same name."""
+    compilations(path)
+    of_integers = kept(path, "nbc").read_bytes()
+    kept(path, "nbi").unlink()
+    assert loaded(path).triple(1.5) == 4.5
+    kept(path, "nbc").write_bytes(of_integers)
+    assert [loaded(path).triple(1.5) for _ in range(2)] == [4.5, 4.5]
+
+
+def test_code_of_an_older_source_is_compiled_anew(path: Path) -> None:
+    """As a process leaves it that ends between writing the index and the code."""
+    compilations(path)
+    older = kept(path, "nbc").read_bytes()
+    path.write_text(SOURCE.replace("3 * number", "number + 30"))
+    os.utime(path, (0, 0))
+    assert loaded(path).triple(14) == 44
+    kept(path, "nbc").write_bytes(older)
+    assert [loaded(path).triple(14) for _ in range(2)] == [44, 44]
 
 
 def test_files_are_on_the_disk_before_they_take_their_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
