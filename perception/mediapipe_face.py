@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class MediaPipeFaceDetector:
                 "image with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1."
             )
         # protobuf 4.25 and TensorFlow Lite are talkative.
-        with warnings.catch_warnings(), native_stderr_silenced(), _sounddevice_absent():
+        with warnings.catch_warnings(), native_stderr_silenced(), _imports_spared():
             warnings.simplefilter("ignore")
             from mediapipe.python.solutions.face_detection import FaceDetection as Model
 
@@ -65,19 +66,21 @@ class MediaPipeFaceDetector:
 
 
 @contextmanager
-def _sounddevice_absent() -> Iterator[None]:
-    """MediaPipe would import sounddevice if it could, which starts PortAudio for the whole process.
+def _imports_spared() -> Iterator[None]:
+    """MediaPipe is imported without what it records and plots with, none of which is used, if that is not there yet.
 
-    PortAudio looks for devices when it is started first: a microphone that is plugged in later would not be found.
+    sounddevice would start PortAudio for the whole process, which looks for devices when it is started first: a
+    microphone that is plugged in later would not be found. pyplot takes four fifths of the import's time and two thirds
+    of its memory, and writes a list of the machine's fonts to the home directory.
     """
-    if "sounddevice" in sys.modules:
-        yield
-        return
-    sys.modules["sounddevice"] = None  # type: ignore[assignment]
+    instead = {"sounddevice": None} | {name: ModuleType(name) for name in ("matplotlib", "matplotlib.pyplot")}
+    spared = {name: module for name, module in instead.items() if name not in sys.modules}
+    sys.modules.update(spared)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        del sys.modules["sounddevice"]
+        for name in spared:
+            del sys.modules[name]
 
 
 def _faces(model, region: npt.NDArray[np.uint8], x0: int, y0: int) -> Iterator[FaceDetection]:

@@ -1,6 +1,7 @@
 """Nothing is written to disk and no socket is opened unless asked: the kernel's own account of a run."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -25,10 +26,13 @@ without a name by which Numba sees whether it could keep compiled kernels.
 
 
 def traced(folder: Path, *arguments: object) -> list[str]:
-    """System calls of a run, and of all its threads and children, that write to a disk or open a socket."""
+    """System calls of a new user's run, of all its threads and children, that write to a disk or open a socket."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed (apt-get install strace)")
-    log = folder / "calls"
+    log, home = folder / "calls", folder / "home"
+    home.mkdir()  # without the caches of earlier runs
+    elsewhere = {name for name in os.environ if name.startswith(("XDG_", "MPL"))}
+    environment = {name: os.environ[name] for name in os.environ.keys() - elsewhere} | {"HOME": str(home)}
     command = [
         "strace",
         "-f",
@@ -42,7 +46,7 @@ def traced(folder: Path, *arguments: object) -> list[str]:
         "-m",
         "edge.run",
     ]
-    result = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True)
     if "ptrace" in result.stderr and "not permitted" in result.stderr:
         pytest.skip("ptrace is not permitted here")
     assert result.returncode == 0, result.stderr

@@ -1,5 +1,6 @@
 """The real face detector on a real portrait."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,9 +53,30 @@ def test_region_outside_the_image_is_rejected(roi: tuple[float, float, float, fl
         MediaPipeFaceDetector(roi)
 
 
-def test_detector_leaves_portaudio_alone() -> None:
-    """Started here, PortAudio would not find a microphone that is plugged in later."""
+def test_detector_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    """PortAudio, started here, would not find a microphone that is plugged in later; pyplot is slow, and writes."""
     code = "import sys; from perception.mediapipe_face import *; MediaPipeFaceDetector(); print(list(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "mediapipe" in result.stdout
-    assert "sounddevice" not in result.stdout
+    result = run(code, HOME=str(tmp_path))
+    assert "'mediapipe'" in result
+    assert "'sounddevice'" not in result
+    assert "'matplotlib" not in result
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("before", ["", "matplotlib", "matplotlib.pyplot"])
+def test_what_the_detector_spares_can_be_imported_all_the_same(before: str) -> None:
+    code = f"""
+{before and f"import {before}"}
+from perception.mediapipe_face import MediaPipeFaceDetector
+MediaPipeFaceDetector()
+import matplotlib.pyplot
+print(matplotlib.pyplot.figure().get_axes(), matplotlib.pyplot is matplotlib.__dict__["pyplot"])
+"""
+    assert run(code, MPLBACKEND="agg") == "[] True\n"
+
+
+def run(code: str, **environment: str) -> str:
+    """What it prints."""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True)
+    return result.stdout
