@@ -91,6 +91,7 @@ def test_a_process_that_does_not_run_is_not_measured(
 
 @pytest.mark.parametrize("messages", [[], drive("unknown", "calm")])
 def test_a_process_that_falls_silent_is_not_measured(messages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.runtime, "write_camera_clip", lambda *_: 5.0)
     monkeypatch.setattr(benchmarks.runtime, "_edge_run", lambda command, errors: nullcontext(errors.write_text("full")))
     monkeypatch.setattr(benchmarks.runtime, "_watch", lambda *_: (messages, {}))
     with pytest.raises(InputError, match="fell silent before 10 s had passed; it says: full"):

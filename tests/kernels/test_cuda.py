@@ -46,7 +46,9 @@ def test_kernel_equals_the_reference_in_the_simulator():
     assert "skipped" not in result.stdout
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize(
+    "capability", [CAPABILITIES[0], *(pytest.param(other, marks=pytest.mark.slow) for other in CAPABILITIES[1:])]
+)
 def test_kernel_compiles_without_spills_and_without_double_precision(capability):
     result = run("tests/kernels/compile_cuda.py", capability)
     assert result.returncode == 0, result.stderr

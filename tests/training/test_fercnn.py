@@ -188,7 +188,9 @@ def test_clips_are_learned_by_heart(clips):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", [name if name == "multimodal" else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+)
 def test_sixteen_real_clips_are_learned_by_heart(name, composite_clips):
     recipe = FercnnRecipe(VARIANTS[name])
     assert learn_by_heart(recipe, composite_clips(recipe.faces), 400) == 1

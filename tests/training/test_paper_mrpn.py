@@ -210,12 +210,9 @@ def overfit(recipe, clips, folder):
         return accuracies()
 
 
-SOON = ("slim", "full", "n0-late")  # which holds "visual" and "audio"
-
-
 @pytest.mark.data
 @pytest.mark.parametrize(
-    "name", [name if name in SOON else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+    "name", [name if name == "full" else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
 )
 def test_every_variant_in_small_overfits_sixteen_real_clips(name, composite_clips, tmp_path):
     config = FitConfig(epochs=25, lr=1.5e-2, weight_decay=1e-2, schedule="constant")

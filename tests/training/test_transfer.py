@@ -261,6 +261,7 @@ def test_what_is_frozen_learns_nothing_nor_renews_its_statistics():
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_a_narrow_network_learns_real_clips_by_heart(composite_clips):
     network = replace(NETWORK, lstm_size=16, stn_width=10, audio_width=4, image_slots=4, audio_columns=160)
     recipe = TransferRecipe(network=network, speech_only=True)

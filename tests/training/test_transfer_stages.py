@@ -170,7 +170,7 @@ def test_valences_and_shared_posteriors_of_the_classes():
     assert all(label == other for label, other in shared.items())
 
 
-@pytest.mark.parametrize("labels", [3, 7])
+@pytest.mark.parametrize("labels", [7, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_transformer_is_pretrained_on_fer2013(tmp_path, labels):
     rng = np.random.default_rng(0)
     label = np.arange(28) % 7
