@@ -15,8 +15,8 @@ def filter_in_place(wave: Any, sections: Any, state: Any) -> None:
     sections : of `HighPass`. state : what each section remembers, float64 [shape=(sections, 2)]; updated.
     """
     for section in range(len(sections)):
-        b1, b2, a1, a2, gain = sections[section]
-        first, second = state[section]
+        b1, b2, a1, a2 = sections[section, 0], sections[section, 1], sections[section, 2], sections[section, 3]
+        gain, first, second = sections[section, 4], state[section, 0], state[section, 1]
         for index in range(len(wave)):
             sample = gain * wave[index]
             filtered = sample + first
@@ -25,4 +25,4 @@ def filter_in_place(wave: Any, sections: Any, state: Any) -> None:
             if abs(first) < NOTHING and abs(second) < NOTHING:
                 first = second = 0.0
             wave[index] = filtered
-        state[section] = first, second
+        state[section, 0], state[section, 1] = first, second
