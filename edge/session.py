@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundle.command import warn
 from bundle.errors import ArtefactError, EngineError, InputError
 from bundle.features import NS_PER_S
 from bundle.manifest import Manifest, manifest_sha256
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 CLIP_LATENESS_NS = 100_000_000
 """An update on a clip's time line waits so long for a chunk of sound that lies across its time."""
+
+COMPILING = "compiles its kernels, which are kept for the next start; that takes up to a minute"
 
 
 class Session:
@@ -345,10 +348,13 @@ class Session:
         network = network_from_engines(self.manifest, {part: self._open_engine(part) for part in self.manifest.parts})
         self._engines.report()
         mount = CameraMount(options.rotate, options.mirror, options.mono)
+        from kernels.jit import compilation_told  # and with it Numba
+
         try:
-            perception = Perception(
-                network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
-            )
+            with compilation_told(lambda: warn(f"edge-run: {COMPILING}")):
+                perception = Perception(
+                    network, detect=detect, mount=mount, microphone=self._microphone, start_ns=start_ns, tap=self.tap
+                )
         except ValueError as error:
             raise ArtefactError(
                 f"bundle {self.manifest.name} defines features that cannot be computed: {error} Export it again with "

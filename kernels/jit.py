@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from numba import njit
+from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 
@@ -21,6 +22,25 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         return dispatcher
 
     return decorate
+
+
+@contextmanager
+def compilation_told(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` once, before the first function that is compiled meanwhile; what the cache holds is not compiled."""
+    with event.install_listener("numba:compile", _FirstStart(tell)):
+        yield
+
+
+class _FirstStart(event.Listener):
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._untold = [tell]
+
+    def on_start(self, _: event.Event) -> None:
+        while self._untold:
+            self._untold.pop()()
+
+    def on_end(self, _: event.Event) -> None:
+        pass
 
 
 class _Cache(FunctionCache):

@@ -116,6 +116,7 @@ class VoiceEncoder:
     ) -> None:
         self._audio, self._window, self._engine, self._start_ns, self._tap = audio, window, engine, start_ns, tap
         self._high_pass = HighPass(audio.highpass_hz, audio.sample_rate_hz)
+        self._high_pass.push(np.zeros(1, np.int16))  # loads the kernel now; each stream begins with a reset
         self._spectrogram = SpectrogramStream(**audio.stream_options())
         self._activity = VoiceActivity(keep_s=2 * window.window_s)
         nearest = start_ns - window.step_ns // 2  # segments end on the grid, but for rounding

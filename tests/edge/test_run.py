@@ -30,6 +30,7 @@ from bundle.manifest import (
     read_manifest,
     write_manifest,
 )
+from edge.session import COMPILING
 from perception.chunks import AudioChunk, VideoChunk
 from perception.clip import decode_clip
 from perception.face import FaceDetection
@@ -146,6 +147,12 @@ class TestClip:
 
     def test_duration_ends_the_run(self) -> None:
         assert len(messages(edge_run("--clip", DEMO, "--duration", 2).stdout)) == 11
+
+    @pytest.mark.slow
+    def test_a_first_start_tells_that_it_compiles(self, tmp_path: Path) -> None:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        told = [edge_run("--clip", DEMO, "--duration", 1, env=environment).stderr.count(COMPILING) for _ in range(2)]
+        assert told == [1, 0]
 
     def test_clip_without_sound_is_perceived_by_sight(self, silent_clip: Path) -> None:
         got = messages(edge_run("--clip", silent_clip).stdout)

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import pytest
 
-from kernels.jit import _CacheFile
+from kernels.jit import _CacheFile, compilation_told
 
 SOURCE = """
 from kernels.jit import cached_njit
@@ -49,6 +49,15 @@ def compilations(path: Path) -> int:
 def kept(path: Path, kind: str) -> Path:
     (file,) = (path.parent / "__pycache__").glob(f"*.{kind}")
     return file
+
+
+def test_a_compilation_is_told_before_it_begins_and_once(path: Path) -> None:
+    told: list[int] = []
+    for misses in ([1], [1, 0]):
+        with compilation_told(lambda: told.append(1)):
+            assert [compilations(path) for _ in misses] == misses
+        path.with_name("__pycache__").rename(path.with_name(f"kept{len(told)}"))
+    assert told == [1, 1]
 
 
 def test_a_function_is_compiled_once(path: Path) -> None:
