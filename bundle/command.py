@@ -1,11 +1,13 @@
-"""How a command ends: in order, or with one line on stderr that says why. Its standard output may fail at any time."""
+"""How a command ends: in order, or with one line on stderr that says why. Its standard streams may fail at any time."""
 
 import os
 import select
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TextIO
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
+from typing import Any, TextIO, cast
 
 from bundle.errors import ArgumentError, EdgeEmotionError
 
@@ -14,7 +16,7 @@ SOON_MS = 200
 
 
 def exit_status(name: str, work: Callable[[], int | None], *, stopped: str, extra: str = "train") -> int:
-    """Do a command's work.
+    """Do a command's work, also where nobody hears what it says on standard error. SIGTERM ends it as Ctrl-C does.
 
     Parameters
     ----------
@@ -26,14 +28,20 @@ def exit_status(name: str, work: Callable[[], int | None], *, stopped: str, extr
     That of `work`, also where whoever read standard output has seen enough; 2 after an ArgumentError, 1 after any other
     error that a user can mend, and after Ctrl-C.
     """
+    with redirect_stderr(cast(TextIO, _Unheard(sys.stderr))), _terminated_as_interrupted():
+        return _exit_status(name, work, stopped, extra)
+
+
+def _exit_status(name: str, work: Callable[[], int | None], stopped: str, extra: str) -> int:
     status = None
     try:
         status = work()
         if sys.stdout is not None:  # closed, as by >&-
             sys.stdout.flush()
-    except BrokenPipeError:
-        drop_unwritten()
     except (EdgeEmotionError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
+            drop_unwritten()
+            return status or 0
         print(f"{name}: {error}", file=sys.stderr)
         drop_unwritten()
         return 2 if isinstance(error, ArgumentError) else 1
@@ -74,6 +82,12 @@ def _has_room(stream: TextIO) -> bool:
     return bool(room.poll(SOON_MS))
 
 
+def _has_no_reader(stream: TextIO) -> bool:
+    reader = select.poll()
+    reader.register(stream, 0)
+    return bool(reader.poll(0))  # POLLERR is told unasked
+
+
 def drop_unwritten() -> None:
     """Give up what the standard streams do not take: Python would try once more at exit, and complain."""
     for stream in (sys.stdout, sys.stderr):
@@ -81,4 +95,55 @@ def drop_unwritten() -> None:
             if stream is not None:
                 stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _send_nowhere(stream)
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Unheard:
+    """Standard error as long as it takes what is said, then nowhere: no progress bar is a reason to end.
+
+    stream : None, where it is closed, as by 2>&-.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _send_nowhere(self._stream)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, once: `timeout` sends it twice, the second time into what is tidied up."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may set a handler
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

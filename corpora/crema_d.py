@@ -39,7 +39,7 @@ def list_crema_d(
     complete: bool = False,
     on_error: OnError = "refuse",
 ) -> list[ClipFile]:
-    """Clips of one kind of file below `folder`, ordered by path; of `actors` only, where given.
+    """Clips of one kind of file below `folder`, ordered by path, each once; of `actors` only, where given.
 
     Parameters
     ----------
@@ -54,7 +54,10 @@ def list_crema_d(
     strange = [str(path) for path in paths if not _NAME.fullmatch(path.stem)]
     if strange:
         complain(f"{len(strange)} without a CREMA-D name such as 1001_DFA_ANG_XX", strange, on_error)
-    clips = [ClipFile(path, *_actor_and_label(path.stem)) for path in paths if _NAME.fullmatch(path.stem)]
+    first = {path.stem: path for path in reversed(paths)}  # of copies
+    clips = [
+        ClipFile(path, *_actor_and_label(path.stem)) for path in sorted(first.values()) if _NAME.fullmatch(path.stem)
+    ]
     wanted = {clip.actor for clip in clips} if actors is None else set(actors)
     clips = [clip for clip in clips if clip.actor in wanted]
     if not clips:

@@ -1,4 +1,4 @@
-"""A build's progress on standard error, and Ctrl-C within it, where TensorRT offers a monitor (8.6 does not)."""
+"""A build's progress on standard error, and being stopped in it, where TensorRT offers a monitor (8.6 does not)."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ QUIET_S = 2.0
 
 @contextmanager
 def build_progress(trt: Any, config: Any, name: str) -> Iterator[None]:
-    """Show the build that runs inside; Ctrl-C ends it at its next step and then raises KeyboardInterrupt."""
+    """Show the build that runs inside; Ctrl-C or SIGTERM end it at its next step and then raise KeyboardInterrupt."""
     if not hasattr(trt, "IProgressMonitor"):
         yield
         return
@@ -22,11 +22,14 @@ def build_progress(trt: Any, config: Any, name: str) -> Iterator[None]:
     with tqdm(desc=name, total=0, delay=QUIET_S, disable=None, leave=False, unit="step") as bar:
         monitor = _monitor(trt, bar, stopped)
         config.progress_monitor = monitor
-        previous = signal.signal(signal.SIGINT, lambda *_: stopped.set())
+        previous = {
+            number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
     if stopped.is_set():
         raise KeyboardInterrupt
 

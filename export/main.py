@@ -94,7 +94,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="of the GPU to build for, such as 89; TensorRT-RTX alone builds for absent ones (default: this machine's)",
     )  # fmt: skip
     parser.add_argument("--max-batch", type=int, default=8, help="largest batch (default: %(default)s)")
-    parser.add_argument("--workspace-mb", type=int, default=1024, help="memory of a layer (default: %(default)s)")
+    parser.add_argument(
+        "--workspace-mb",
+        type=int,
+        default=1024,
+        help="memory of a layer, of engines that are built anew: see --rebuild (default: %(default)s)",
+    )
     parser.add_argument("--rebuild", action="store_true", help="build anew what is in the cache")
 
 

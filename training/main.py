@@ -28,6 +28,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         print(json.dumps(systems, indent=2) if options.json else _table(systems))
     elif options.folds is None and (options.jobs or options.scheduler):
         raise ArgumentError("--jobs and --scheduler are for --folds; expected it.")
+    elif options.folds is not None and options.fold is not None:
+        raise ArgumentError(f"--fold {options.fold} and --folds do not go together; expected one of them.")
     elif options.folds is not None:
         found = _sweep(options, rest)
         tell(json.dumps(found, indent=2))
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="folder for checkpoints, metrics and caches")
     parser.add_argument("--cache", type=Path, help="folder for what is made of the corpus (default: --output)")
     parser.add_argument("--protocol", help="how subjects are split (default: the corpus's first)")
-    parser.add_argument("--fold", type=_whole(0), default=0, help="of the protocol (default: %(default)s)")
+    parser.add_argument("--fold", type=_whole(0), help="of the protocol (default: 0)")
     parser.add_argument(
         "--weights", action="append", default=[], type=_part_and_path, metavar="PART=FILE",
         help="published weights for a part to start from; may be repeated",
@@ -216,7 +218,7 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
         torch.use_deterministic_algorithms(True)
     options.output.mkdir(parents=True, exist_ok=True)
     chosen = {name: getattr(options, name) for name in Request.__dataclass_fields__}
-    chosen |= {"weights": dict(options.weights), "options": dict(options.options)}
+    chosen |= {"weights": dict(options.weights), "options": dict(options.options), "fold": options.fold or 0}
     device = own_device(options.device)
     _check_device(device)
     with joined(device):

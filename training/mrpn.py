@@ -24,12 +24,14 @@ class MrpnTraining:
 
     cache : folder of aligned faces, where trainings are to share it; None: `folder`.
     visual : checkpoint of another training's visual stage, to go on from.
+    protocol : name of what the recipe's split is a fold of, for the record.
     """
 
     def __init__(
-        self, recipe: MrpnRecipe, data: Path, folder: Path, cache: Path | None = None, visual: Path | None = None
-    ) -> None:
-        self.recipe, self.folder, self.visual = recipe, folder, visual
+        self, recipe: MrpnRecipe, data: Path, folder: Path, cache: Path | None = None, visual: Path | None = None,
+        protocol: str = "",
+    ) -> None:  # fmt: skip
+        self.recipe, self.folder, self.visual, self.protocol = recipe, folder, visual, protocol
         torch.manual_seed(recipe.seed)
         self.model = Mrpn(recipe.network)
         self.stages = MrpnStages(recipe, self.model, data, folder, cache or folder)
@@ -119,6 +121,7 @@ class MrpnTraining:
             "specs": [asdict(spec) for spec in recipe.specs],
             "training": {
                 "data": "FER2013 (visual encoder); RAVDESS speech (audio branch); RAVDESS x FER2013 composite (fusion)",
+                "protocol": self.protocol,
                 "seed": recipe.seed,
                 "face_pool_fraction": FER_POOL_FRACTION,
                 "draws": DRAWS,

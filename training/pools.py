@@ -145,7 +145,8 @@ def _check_same(path: Path, fold: Predictions, other_path: Path, other: Predicti
 def _flat(fold: Predictions) -> dict[str, Any]:
     settings = {key: value for key, value in fold.settings.items() if key != "split"}
     training = settings.pop("training", {})
-    return settings | dict(training) | {"measured on": fold.side, "outputs": [*fold.probs]}
+    sides = sorted(fold.split)  # which a protocol has
+    return settings | dict(training) | {"measured on": fold.side, "outputs": [*fold.probs], "sides": sides}
 
 
 def _check_unseen(path: Path, fold: Predictions) -> None:

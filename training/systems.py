@@ -77,7 +77,8 @@ def train(request: Request) -> Mapping[str, Any]:
         if ranks() > 1:
             raise ArgumentError(f"{ranks()} processes for the slim MRPN, which trains in one; expected no torchrun.")
         slim = _slim_recipe(request, config, split)
-        return MrpnTraining(slim, request.data, request.output, request.cache, request.weights.get("visual")).run()
+        visual = request.weights.get("visual")
+        return MrpnTraining(slim, request.data, request.output, request.cache, visual, protocol).run()
     if not source.faces:
         _check_needs_no_faces(request, variant, config)
     recipe = _recipe(request, config, source.labels)
@@ -149,6 +150,10 @@ def _recipe(request: Request, config: Any, labels: Sequence[str]) -> Recipe:
     if wrong:
         expected = ", ".join(f"{name}={kind.__name__}" for name, kind in (known | sizes).items()) or "none"
         raise ArgumentError(f"{request.system} has no option {', '.join(wrong)} of that kind; expected {expected}.")
+    modalities = getattr(config, "modalities", ("visual", "audio"))
+    idle = sorted(name for name in request.options if OF_ONE_MODALITY.get(name, modalities[0]) not in modalities)
+    if idle:
+        raise ArgumentError(f"{', '.join(idle)}: this network of {', '.join(modalities)} alone has no use for it.")
     config = replace(config, **{name: value for name, value in request.options.items() if name in sizes})
     options = {name: value for name, value in request.options.items() if name in known}
     recipe = make(config, labels, request.weights, **options)
@@ -206,9 +211,10 @@ def _attention_fusion(config: Any, labels: Sequence[str], weights: Weights) -> R
 def _transfer(config: Any, labels: Sequence[str], weights: Weights, **options: Any) -> Recipe:
     if options.get("frozen_blocks") and "audio" not in weights:
         raise ArgumentError("frozen_blocks leaves layers as they were pretrained; expected --weights audio=FILE.")
+    audio_only, given = options.pop("audio_only", False), options.keys() | weights.keys()
     network = replace(config, labels=len(labels), stn_labels=options.pop("stn_labels", len(labels)))
-    if options.pop("audio_only", False):
-        wrong = sorted((options.keys() | weights.keys()) - {"frozen_blocks", "speech_only", "audio"})
+    if audio_only:
+        wrong = sorted(given - {"frozen_blocks", "speech_only", "audio"})
         if wrong:
             raise ArgumentError(
                 f"audio_only leaves no use for {', '.join(wrong)}; expected frozen_blocks, speech_only."
@@ -254,6 +260,9 @@ NETWORK_OPTIONS: Mapping[str, dict[str, type]] = {
     "fercnn": {},
 }  # fmt: skip
 """By system: fields of its network's configuration that --set may change, for networks that a CPU can train."""
+
+OF_ONE_MODALITY = {"visual_width": "visual", "depth": "visual", "alike": "visual", "audio_width": "audio"}
+"""Options that leave a network of the other modality alone as it is."""
 
 WEIGHTED_PARTS: Mapping[str, Callable[[Any], Sequence[str]]] = {
     "mrpn": lambda config: config.modalities,

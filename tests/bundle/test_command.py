@@ -4,6 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,15 @@ from bundle.errors import ArgumentError, ArtefactError, InputError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import sys
+import sys, time
 from bundle.command import exit_status, tell
+from bundle.errors import InputError
 
 sys.exit(exit_status("edge-x", lambda: {work}, stopped=""))
 """
+LONG = """for number in range(3_000): print(f"{number} of 3000 epochs", file=sys.stderr)
+print("trained")
+raise InputError("and that is told, if somebody hears it.")"""
 COMMAND = [sys.executable, "-c", SCRIPT.format(work='print("figures")')]
 VERDICT = [sys.executable, "-c", SCRIPT.format(work='tell("figures") or 1')]
 
@@ -89,6 +94,41 @@ def test_a_reader_that_has_gone_changes_nothing(command, status):
 def test_a_closed_standard_output_is_no_error():
     result = run(["bash", "-c", '"$@" >&-', "bash", *COMMAND], subprocess.DEVNULL)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("stderr", ["> >(head -c 1 >/dev/null)", ">/dev/full", ">&-"])
+def test_work_whose_progress_nobody_hears_is_done_and_its_status_given(stderr):
+    code = SCRIPT.format(work=f"exec({LONG!r})")
+    result = run(["bash", "-c", f'"$@" 2{stderr}', "bash", sys.executable, "-c", code], subprocess.PIPE)
+    assert (result.returncode, result.stdout) == (1, "trained\n")
+
+
+def test_a_pipe_that_breaks_elsewhere_is_an_error():
+    code = SCRIPT.format(work='exec("raise BrokenPipeError(32, chr(99))")')
+    result = run([sys.executable, "-c", code], subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (1, "edge-x: [Errno 32] c\n")
+
+
+def test_sigterm_ends_the_work_as_ctrl_c_does_and_not_what_tidies_up():
+    tidying = """
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+finally:
+    time.sleep(0.5)
+    print("tidy")
+"""
+    code = SCRIPT.format(work=f"exec({tidying!r})")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.terminate()
+        time.sleep(0.2)
+        process.terminate()
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (1, "tidy\n", "edge-x: stopped; \n")
 
 
 def test_a_warning_waits_for_no_reader_and_needs_no_standard_error(monkeypatch, capsys):

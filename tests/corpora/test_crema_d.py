@@ -60,6 +60,14 @@ def test_clips_are_listed_by_path_for_one_kind_of_file(corpus):
     assert {clip.actor for clip in list_crema_d(corpus, "wav", [1091])} == {1091}
 
 
+def test_copies_count_once(corpus):
+    before = list_crema_d(corpus, "wav")
+    write_wav(corpus / "Backup" / "1091_TIE_SAD_HI.wav", tone())
+    found = list_crema_d(corpus, "wav")
+    assert [clip.path.name for clip in found] == sorted(clip.path.name for clip in before)
+    assert [clip.path.parent.name for clip in found].count("Backup") == 0
+
+
 @pytest.mark.parametrize("kind", ["wav", "mp3", "flv"])
 def test_every_kind_is_read_as_the_same_sound(corpus, kind):
     speech = read_crema_d(corpus, kind, [1001])[0]

@@ -137,14 +137,15 @@ def test_building_needs_neither_torch_nor_onnx(trt, onnx_files, tmp_path):
     assert result.stdout.strip() == "0 []"
 
 
-def test_ctrl_c_within_a_build_ends_it_in_one_line(trt, onnx_files, tmp_path):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_within_a_build_ends_it_in_one_line(number, trt, onnx_files, tmp_path):
     """The signal comes once the builder has begun: from its first phase on."""
     path, _ = onnx_files("attention-fusion")["visual.int8"]
     code = (
         "import os, signal, sys, export.build_progress as p; from export.main import main; from tqdm import tqdm\n"
         "class Bar(tqdm):\n"
         "    def update(self, n=1):\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        os.kill(os.getpid(), signal.{number})\n"
         "p.tqdm = Bar\n"
         f"sys.exit(main(['engine', '--onnx', {str(path)!r}, '--precision', 'int8', '--compute-capability', '89']))"
     )

@@ -106,6 +106,14 @@ def test_folds_of_different_trainings_are_refused(tmp_path, change, differ):
         pool_runs([tmp_path])
 
 
+def test_folds_of_different_protocols_are_refused(tmp_path):
+    other = fold(1)
+    split = {**other.settings["split"], "calibration": [7]}
+    written(tmp_path, [fold(0), replace(other, settings={**other.settings, "split": split})])
+    with pytest.raises(ArtefactError, match="they differ in sides"):
+        pool_runs([tmp_path])
+
+
 def test_other_labels_are_refused(tmp_path):
     other = fold(1)
     written(tmp_path, [fold(0), replace(other, settings={**other.settings, "labels": ["a", "b", "c"]})])
