@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, TextIO, cast
@@ -82,9 +81,12 @@ def _has_room(stream: TextIO) -> bool:
     return bool(room.poll(SOON_MS))
 
 
-def _has_no_reader(stream: TextIO) -> bool:
+def _has_no_reader(stream: TextIO | None) -> bool:
     reader = select.poll()
-    reader.register(stream, 0)
+    try:
+        reader.register(stream, 0)  # type: ignore[arg-type]
+    except (OSError, TypeError, ValueError):  # closed, or in memory
+        return False
     return bool(reader.poll(0))  # POLLERR is told unasked
 
 
@@ -134,15 +136,16 @@ class _Unheard:
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt, once: `timeout` sends it twice, the second time into what is tidied up."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may set a handler
-        yield
-        return
 
     def interrupt(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # no thread but the main one may set a handler
+        yield
+        return
     try:
         yield
     finally:

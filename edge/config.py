@@ -49,6 +49,10 @@ class OptionParser(argparse.ArgumentParser):
                 value = value is action.const  # --no-camera sets the camera to None
             if value is not None:
                 lines.append(f"{name} = {_toml_from_value(value)}\n")
+                try:
+                    lines[-1].encode()
+                except UnicodeEncodeError:
+                    self.error(f"--{name} has a name that is not UTF-8, which no TOML file can hold")
         return "".join(lines)
 
     def error(self, message: str) -> NoReturn:

@@ -183,8 +183,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--realtime goes with --clip or --replay; devices are always in real time")
     if (given.clip or given.replay) and {given.camera, given.microphone} - {CAMERA, MICROPHONE, None}:
         parser.error("--camera and --microphone name devices; --clip and --replay stand in their place")
-    if given.replay and (given.camera is None or given.microphone is None or given.record_media):
-        parser.error("--no-camera, --no-microphone and --record-media go with devices or --clip, not with --replay")
+    if given.replay and (
+        given.camera is None or given.microphone is None or given.channel is not None or given.record_media
+    ):
+        parser.error(
+            "--no-camera, --no-microphone, --channel and --record-media go with devices or --clip, not with --replay"
+        )
     if given.token_file and not (given.dashboard or given.metrics):
         parser.error("--token-file goes with --dashboard or --metrics")
     if given.chaos and given.replay:

@@ -127,7 +127,7 @@ class MqttPublisher:
         self, _: Client, __: Any, ___: DisconnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
         unsent, self._unsent = self._unsent, deque()
-        self.dropped += sum(not sent.is_published() for sent in unsent)
+        self.dropped += sum(not sent.is_published() for sent in [*unsent])  # which `publish` may hold
         if reason.is_failure:
             self._tell(f"the connection was lost: {reason}")
 

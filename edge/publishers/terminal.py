@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from contextlib import suppress
 from itertools import pairwise
 from typing import TextIO
 
@@ -69,11 +70,13 @@ class TerminalView:
         self._heard = samples, speaking
 
     def close(self) -> None:
-        """Leave the last picture, with the cursor under it."""
+        """Leave the last picture, with the cursor under it; a terminal that takes nothing, or is gone, as it is."""
         self._closing.set()
         self._fresh.set()
         self._thread.join(2.0)
-        self._live.stop()
+        if not self._thread.is_alive():  # else it waits for the terminal, and so would this
+            with suppress(OSError):
+                self._live.stop()
 
     def __enter__(self) -> "TerminalView":
         return self
@@ -82,12 +85,13 @@ class TerminalView:
         self.close()
 
     def _draw(self) -> None:
-        while not self._closing.is_set():
-            self._fresh.wait()
-            self._fresh.clear()
-            if self._history:
-                screen = screen_of([*self._history], self._face, self._heard, self._live.console.width)
-                self._live.update(screen, refresh=True)
+        with suppress(OSError):  # the terminal is closed
+            while not self._closing.is_set():
+                self._fresh.wait()
+                self._fresh.clear()
+                if self._history:
+                    screen = screen_of([*self._history], self._face, self._heard, self._live.console.width)
+                    self._live.update(screen, refresh=True)
 
 
 def screen_of(history: list[Message], face: FaceDetection | None, heard: Heard | None, width: int) -> Group:

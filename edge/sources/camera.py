@@ -91,10 +91,11 @@ class Camera:
         if newest is None:
             return None
         image, captured_ns = newest
-        if image.ndim == 3 and image.shape[2] == 2:
+        channels = image.shape[2] if image.ndim == 3 else 1
+        if image.dtype != "uint8" or channels == 2:
             raise InputError(
-                f"camera {_shown(self._source)} gives images of 2 channels; expected BGR or gray ones. End a "
-                "pipeline in: videoconvert ! video/x-raw,format=BGR ! appsink"
+                f"camera {_shown(self._source)} gives {image.dtype} images of {channels} channel(s); expected uint8, "
+                "BGR or gray. End a pipeline in: videoconvert ! video/x-raw,format=BGR ! appsink"
             )
         code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
         return VideoChunk(cv2.cvtColor(image, code), captured_ns)

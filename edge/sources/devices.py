@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from edge.portaudio import inputs_of
 from perception.quiet import native_stderr_silenced
 
 VIDIOC_QUERYCAP = 0x8068_5600
@@ -56,7 +57,7 @@ def _microphones() -> list[dict[str, Any]]:
     with native_stderr_silenced():
         audio = pyaudio.PyAudio()
     try:
-        infos = [audio.get_device_info_by_index(index) for index in range(audio.get_device_count())]
+        inputs = inputs_of(audio)
     finally:
         audio.terminate()
     return [
@@ -66,6 +67,5 @@ def _microphones() -> list[dict[str, Any]]:
             "rate_hz": round(info["defaultSampleRate"]),
             "channels": info["maxInputChannels"],
         }
-        for info in infos
-        if info["maxInputChannels"] > 0
+        for info in inputs
     ]

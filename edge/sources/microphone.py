@@ -5,15 +5,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.errors import EdgeEmotionError, InputError
+from bundle.errors import InputError
 from bundle.features import NS_PER_S
 from edge.clock import now_ns
 from edge.message import MicrophoneHealth
+from edge.portaudio import inputs_of
 from edge.watch import SILENT_NS, SoundWatch
 from perception.chunks import AudioChunk
 from perception.quiet import native_stderr_silenced
@@ -33,9 +35,14 @@ SILENT_LOOKS = 4
 """An input that was silent at so many looks, for 1 s, is lost. PortAudio never tells: callbacks just stop."""
 
 OPEN_TIMEOUT_S = 2.0
-REOPEN_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
 
+REOPEN_S = 1.0
+REOPEN_OFTEN, REOPEN_SELDOM = 30, 30
+"""An input that is lost is tried so many times in succession, then at each 30th second, or once sound cards come or go:
+an attempt costs some 13 kB, which PortAudio keeps."""
+
+SOUND_CARDS = Path("/proc/asound/cards")
 
 MUTE_REOPEN_S = 5.0
 """Digital silence for so long: drivers are known that give nothing else after a glitch, until they are reopened."""
@@ -162,9 +169,14 @@ class Microphone:
                 mute_until_ns = mute_ns + round(MUTE_REOPEN_AGAIN_S * NS_PER_S)
 
     def _reopen(self, wait_s: float) -> None:
+        cards, seconds = _sound_cards(), 0
         while not self._closing.wait(wait_s):
-            wait_s = REOPEN_S
-            with suppress(EdgeEmotionError, OSError):  # still lost, as `connected` says
+            wait_s, seconds = REOPEN_S, seconds + 1
+            if _sound_cards() != cards:
+                cards, seconds = _sound_cards(), 1
+            if seconds > REOPEN_OFTEN and seconds % REOPEN_SELDOM:
+                continue
+            with suppress(Exception):  # whatever PyAudio and the system say; it is still lost, as `connected` says
                 stream = _Stream(self._open, self._device, self._channel, self._wake, self.dropped)
                 if self._closing.is_set():  # since the sound server let go of us
                     stream.close()
@@ -276,6 +288,14 @@ class PortAudioInput:
         return self._go_on
 
 
+def _sound_cards() -> str:
+    """ALSA's list of them; none where there is no ALSA."""
+    try:
+        return SOUND_CARDS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def mono_from_bytes(data: bytes, channels: int, channel: int | None) -> npt.NDArray[np.int16]:
     """One channel of interleaved int16 samples, or the mean of all where `channel` is None."""
     frames = np.frombuffer(data, np.int16).reshape(-1, channels)
@@ -286,12 +306,11 @@ def mono_from_bytes(data: bytes, channels: int, channel: int | None) -> npt.NDAr
 
 def _input_from_name(audio: Any, device: str | int) -> Any:
     """PortAudio's description, a dict, of the one input that is meant."""
+    inputs = inputs_of(audio)
+    wanted = str(device).casefold()
     if device == "default":
         with suppress(OSError):  # there is none
-            return audio.get_default_input_device_info()
-    infos = (audio.get_device_info_by_index(index) for index in range(audio.get_device_count()))
-    inputs = [info for info in infos if info["maxInputChannels"] > 0]
-    wanted = str(device).casefold()
+            wanted = str(audio.get_default_input_device_info()["index"])
     if wanted.isdecimal():
         found = [info for info in inputs if info["index"] == int(wanted)]
     else:

@@ -238,6 +238,8 @@ class TestBadInput:
             (("--clip", "drive.mp4", "--camera", "1"), "in their place"),
             (("--replay", "drive.rec", "--microphone", "cabin"), "in their place"),
             (("--replay", "drive.rec", "--no-camera"), "not with --replay"),
+            (("--replay", "drive.rec", "--channel", "0"), "not with --replay"),
+            (("--output", "\udcff.jsonl", "--print-config"), "--output has a name that is not UTF-8"),
             (("--replay", "drive.rec", "--record", "copy.rec", "--record-media"), "not with --replay"),
             (("--mqtt", "mqtt://car/driver", "--mqtt-password-file", "password"), "USER@"),
             (("--mqtt", "mqtt://car/driver", "--mqtt-ca", "authority.pem"), "mqtts://"),

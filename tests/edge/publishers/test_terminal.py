@@ -1,9 +1,11 @@
 """The text screen."""
 
+import contextlib
 import io
 import os
 import pty
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -123,3 +125,24 @@ def test_lines_go_on_into_a_pipe(drive: Drive, monkeypatch: pytest.MonkeyPatch) 
         print("a line")
     os.close(reader)
     assert pipe.getvalue() == "a line\n"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_terminal_that_stands_still_or_is_gone_does_not_hold_up_the_end(drive: Drive, gone: bool) -> None:
+    reader, writer = pty.openpty()
+    stream = os.fdopen(writer, "w")
+    view = TerminalView(stream)
+    if gone:
+        os.close(reader)
+    for message in drive(30):
+        view.publish(message)
+        time.sleep(0.02)
+    begun_s = time.monotonic()
+    view.close()
+    assert time.monotonic() - begun_s < 3
+    if not gone:
+        assert view._thread.is_alive()  # it waits for the terminal
+        os.close(reader)
+        wait_until(lambda: not view._thread.is_alive())
+    with contextlib.suppress(OSError):
+        stream.close()

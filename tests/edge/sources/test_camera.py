@@ -145,10 +145,17 @@ def test_image_of_one_channel_becomes_three(monkeypatch):
     assert np.array_equal(image, np.full((2, 3, 3), 7))
 
 
-def test_image_of_two_channels_is_refused_with_the_remedy(monkeypatch):
-    capture = OneImage(np.zeros((4, 4, 2), np.uint8))
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), r"uint8 images of 2 channel\(s\)"),
+        (np.zeros((4, 4), np.uint16), r"uint16 images of 1 channel\(s\)"),
+    ],
+)
+def test_images_of_another_form_are_refused_with_the_remedy(image, told, monkeypatch):
+    capture = OneImage(image)
     monkeypatch.setattr(camera_module, "capture_from_source", lambda _: capture)
-    with Camera(0) as camera, pytest.raises(InputError, match=r"images of 2 channels; .*format=BGR"):
+    with Camera(0) as camera, pytest.raises(InputError, match=rf"{told}; .*format=BGR"):
         next_chunk(camera)
     capture.unhung.set()
 

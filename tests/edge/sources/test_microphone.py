@@ -268,3 +268,56 @@ def test_wall_clock_that_is_set_between_two_readings_moves_nothing(monkeypatch, 
         chunks = microphone.take()
     assert set(gaps_ns(chunks)) == {0}
     assert microphone.dropped == 0
+
+
+class SilentInput:
+    """Gives one block and no more."""
+
+    name, rate_hz, channels = "USB", 16_000, 1
+
+    def __init__(self, on_block):
+        on_block(bytes(640), 0.0)
+
+    def close(self):
+        pass
+
+
+def test_an_input_that_stays_away_is_tried_seldom_and_at_once_when_sound_cards_change(tmp_path, monkeypatch):
+    changes = {"LOOK_S": 0.01, "REOPEN_S": 0.01, "REOPEN_OFTEN": 5, "REOPEN_SELDOM": 200}
+    changes["SOUND_CARDS"] = tmp_path / "cards"
+    for name, value in changes.items():
+        monkeypatch.setattr(microphone_module, name, value)
+    tries = []
+
+    def open_input(device, channel, on_block):
+        tries.append(device)
+        if len(tries) == 1 or (tmp_path / "cards").exists():
+            return SilentInput(on_block)
+        raise ValueError("whatever PyAudio may say")
+
+    with Microphone("USB", open_input=open_input) as microphone:
+        wait_until(lambda: not microphone.connected)
+        wait_until(lambda: len(tries) == 1 + 5)
+        time.sleep(0.5)
+        assert len(tries) == 1 + 5
+        (tmp_path / "cards").write_text("0 [USB]")
+        wait_until(lambda: len(tries) > 1 + 5, within_s=0.5)
+
+
+@pytest.mark.parametrize("device", ["usb", "Caf\ufffd", "default", 1])
+def test_a_name_in_bytes_does_not_hide_the_inputs(device):
+    class Audio:
+        """Of two inputs and an output, with a name that PyAudio could not decode."""
+
+        def get_device_count(self):
+            return 3
+
+        def get_device_info_by_index(self, index):
+            name = ("Out", "USB", b"Caf\xe9")[index]
+            return {"index": index, "name": name, "maxInputChannels": min(index, 1)}
+
+        def get_default_input_device_info(self):
+            return self.get_device_info_by_index(2)
+
+    found = microphone_module._input_from_name(Audio(), device)
+    assert found["name"] == {"usb": "USB", 1: "USB"}.get(device, "Caf\ufffd")
