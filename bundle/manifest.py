@@ -83,6 +83,13 @@ def write_manifest(folder: Path, manifest: Manifest, made: Path | None = None) -
             path.replace(folder / name)
 
 
+def remove_unnamed(folder: Path, before: Manifest, now: Manifest) -> None:
+    """Remove the files in `folder` that the manifest named before, and does not now."""
+    old, new = ({name for part in each.parts.values() for name in part.files.values()} for each in (before, now))
+    for name in old - new:
+        (folder / name).unlink(missing_ok=True)
+
+
 def read_manifest(folder: str | Path) -> Manifest:
     """Read a bundle's manifest and verify every file that it names.
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 from bundle.command import exit_status, tell
-from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, write_manifest
+from bundle.manifest import INT8_ONNXRUNTIME, INT8_TENSORRT, Manifest, read_manifest, remove_unnamed, write_manifest
 
 try:
     from tqdm import tqdm
@@ -97,13 +97,8 @@ def _calibrate(options: argparse.Namespace) -> list[Outcome]:
                 calibration=passport(folds, position, options.method, outcomes),
             )
             write_manifest(fold.folder, calibrated, fold.staging)
-            for name in _files_of(fold.manifest) - _files_of(calibrated):  # INT8 that did not hold this time
-                (fold.folder / name).unlink(missing_ok=True)
+            remove_unnamed(fold.folder, fold.manifest, calibrated)  # INT8 that did not hold this time
     return outcomes
-
-
-def _files_of(manifest: Manifest) -> set[str]:
-    return {file for part in manifest.parts.values() for file in part.files.values()}
 
 
 def _open_fold(folder: Path, manifest: Manifest, staging: Path, options: argparse.Namespace) -> Fold:

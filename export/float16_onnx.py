@@ -18,14 +18,14 @@ from perception.parity import FLOAT16_DB, SILENT_DB, random_inputs, sqnr_db
 LARGEST = float(np.finfo(np.float16).max)
 
 
-def export_float16(folder: Path, name: str, part: Part) -> tuple[Part, float]:
-    """Write a float16 file beside the float32 one of a bundle's part, and keep it if it computes the same.
+def export_float16(folder: Path, name: str, part: Part, made: Path) -> tuple[Part, float]:
+    """Write a float16 file of a bundle's part in `folder` to the folder `made`, and keep it if it computes the same.
 
     Returns the part with the file, if it is kept, and its signal to noise on random input, dB, of the worst output. It
     is none where a weight, or a value between the layers, is beyond float16: ONNX Runtime computes in float32 on a
     CPU, and would not show it.
     """
-    source, target = folder / part.files["float32"], folder / f"{name}.float16.onnx"
+    source, target = folder / part.files["float32"], made / f"{name}.float16.onnx"
     write_float16(source, target)
     inputs = random_inputs(part.inputs, 3)
     if _largest_value(source, inputs) > LARGEST:

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bundle.command import exit_status, tell
-from bundle.errors import ArgumentError
+from bundle.errors import ArgumentError, ArtefactError
 from bundle.folders import engine_folder
-from bundle.manifest import DEFAULT_BUNDLE, Part, read_manifest, write_manifest
+from bundle.manifest import DEFAULT_BUNDLE, Manifest, Part, read_manifest, remove_unnamed, write_manifest
 
 if TYPE_CHECKING:
     from bundle.engine_cache import Precision
@@ -24,10 +24,13 @@ LICENCES = {"crema-d": "ODbL 1.0, contents DbCL 1.0 (trained on CREMA-D)"}
 
 PRECISIONS: tuple["Precision", ...] = ("float32", "float16", "int8")
 
+ENGINE_DEFAULTS = {"flavour": None, "compute_capability": None, "max_batch": 8, "workspace_mb": 1024, "rebuild": False}
+"""Of the options of commands that build engines."""
+
 LEFT = {
     "bundle": "{output} is as it was, the same command makes the bundle",
     "onnx": "{output} may lack parts, the same command writes them all",
-    "float16": "the manifest of {bundle} is as it was",
+    "float16": "{bundle} is as it was",
     "engine": "engines that were built are kept, the same command builds the rest",
     "compare": "nothing is lost",
 }
@@ -61,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     onnx.add_argument("--checkpoint", type=Path, required=True, help="written by edge-train")
     onnx.add_argument("--output", type=Path, required=True, help="folder for the files")
 
-    half = commands.add_parser("float16", help="add float16 files to a bundle that has none")
+    half = commands.add_parser("float16", help="add float16 files to a bundle, or make them anew")
     half.add_argument("--bundle", type=Path, required=True)
 
     engine = commands.add_parser("engine", help="bundle to TensorRT engines, kept in the cache")
@@ -93,14 +96,14 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--compute-capability", type=int, metavar="CC",
         help="of the GPU to build for, such as 89; TensorRT-RTX alone builds for absent ones (default: this machine's)",
     )  # fmt: skip
-    parser.add_argument("--max-batch", type=int, default=8, help="largest batch (default: %(default)s)")
+    parser.add_argument("--max-batch", type=int, help="largest batch (default: %(default)s)")
     parser.add_argument(
         "--workspace-mb",
         type=int,
-        default=1024,
         help="memory of a layer, of engines that are built anew: see --rebuild (default: %(default)s)",
     )
     parser.add_argument("--rebuild", action="store_true", help="build anew what is in the cache")
+    parser.set_defaults(**ENGINE_DEFAULTS)
 
 
 def _export_bundle(options: argparse.Namespace) -> int:
@@ -110,6 +113,7 @@ def _export_bundle(options: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(options.checkpoint)
     check_deployable(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
+    before = _bundle_in(folder)
     with TemporaryDirectory(prefix=".export-", dir=folder) as staging:
         exported = export_parts(checkpoint, Path(staging))
         _print_parts(exported)
@@ -118,9 +122,18 @@ def _export_bundle(options: argparse.Namespace) -> int:
         licence = options.licence or LICENCES.get(checkpoint.corpus, LICENCE)
         write_manifest(folder, bundle_manifest(name, checkpoint, parts, licence), Path(staging))
     manifest = read_manifest(folder)
+    if before:
+        remove_unnamed(folder, before, manifest)
     size = sum((folder / file).stat().st_size for part in manifest.parts.values() for file in part.files.values())
     print(f"{folder}: {', '.join(manifest.parts)}; {size / 1e6:.1f} MB, verified", file=sys.stderr)
     return 0
+
+
+def _bundle_in(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except ArtefactError:  # none, or one whose files nobody knows
+        return None
 
 
 def _export_onnx(options: argparse.Namespace) -> int:
@@ -148,9 +161,12 @@ def _documents(exported: Mapping[str, "ExportedPart"]) -> dict[str, Any]:
 def _add_float16(options: argparse.Namespace) -> int:
     from export.float16_onnx import export_float16
 
-    manifest = read_manifest(options.bundle)
-    parts = {name: export_float16(options.bundle, name, part) for name, part in manifest.parts.items()}
-    write_manifest(options.bundle, replace(manifest, parts={name: part for name, (part, _) in parts.items()}))
+    folder, manifest = options.bundle, read_manifest(options.bundle)
+    with TemporaryDirectory(prefix=".export-", dir=folder) as staging:
+        parts = {name: export_float16(folder, name, part, Path(staging)) for name, part in manifest.parts.items()}
+        halved = replace(manifest, parts={name: part for name, (part, _) in parts.items()})
+        write_manifest(folder, halved, Path(staging))
+    remove_unnamed(folder, manifest, halved)
     for name, (part, decibels) in parts.items():
         kept = part.files.get("float16", "too far off: left out")
         print(f"{name}: float16 {decibels:.0f} dB against float32, {kept}", file=sys.stderr)
@@ -196,6 +212,10 @@ def _compare(options: argparse.Namespace) -> int:
     from export.clip_inputs import clip_inputs
     from export.compare import BATCH, compare_bundle, document, noise_inputs, table
 
+    idle = [name for name, default in ENGINE_DEFAULTS.items() if getattr(options, name) != default]
+    if idle and not options.engines:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise ArgumentError(f"{given} without --engines, which builds them; expected both or neither.")
     if options.engines and options.max_batch < BATCH:
         raise ArgumentError(f"--max-batch is {options.max_batch}; expected {BATCH} or more, as many as are compared.")
     manifest = read_manifest(options.bundle)

@@ -167,7 +167,7 @@ def export_parts(checkpoint: Checkpoint, folder: Path) -> dict[str, ExportedPart
         module = part_module(part, checkpoint.temperatures)
         nodes = export_module(module, folder / file, part.inputs, part.outputs)
         plain = Part({"float32": file}, dict(part.inputs), dict(part.outputs))
-        exported[name] = ExportedPart(*export_float16(folder, name, plain), nodes)
+        exported[name] = ExportedPart(*export_float16(folder, name, plain, folder), nodes)
     return exported
 
 

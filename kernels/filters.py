@@ -63,6 +63,7 @@ def mel_filterbank(
     """
     if not (is_whole(n_fft) and is_whole(n_mels) and n_fft >= 2 and n_mels >= 1):
         raise ValueError(f"n_fft is {n_fft!r}, n_mels is {n_mels!r}; expected whole numbers, n_fft >= 2, n_mels >= 1.")
+    n_fft, n_mels = int(n_fft), int(n_mels)  # NumPy's small integers overflow
     if not 0 <= fmin < fmax <= sample_rate / 2 < np.inf:
         raise ValueError(f"mel range is {fmin}..{fmax} Hz; expected 0 <= fmin < fmax <= {sample_rate / 2:g} Hz.")
     if mel_scale not in _MEL_SCALES or mel_norm not in get_args(MelNorm):

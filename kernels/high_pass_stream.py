@@ -1,11 +1,12 @@
 """High-pass filter of a stream: a Butterworth filter of order 4, the same however the audio is cut into chunks."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kernels.samples import INT16, check_samples
+from kernels.samples import INT16, check_same_dtype, check_samples
 
 Samples = npt.NDArray[np.int16 | np.float32]
 
@@ -42,6 +43,7 @@ class HighPass:
     def reset(self) -> None:
         """Forget all audio, as if there had been silence."""
         self._state = np.zeros((len(_QUALITIES), 2))
+        self._dtype: np.dtype[Any] | None = None
 
     def push(self, chunk: Samples) -> Samples:
         """The filtered chunk, of its own dtype; int16 is rounded and clipped.
@@ -55,6 +57,8 @@ class HighPass:
         ValueError : as `SpectrogramStream.push`.
         """
         check_samples(chunk, "chunk")
+        check_same_dtype(chunk, self._dtype)
+        self._dtype = chunk.dtype
         if self._sections is None:
             return chunk
         from kernels.high_pass_cpu import filter_in_place  # Numba takes a while to import

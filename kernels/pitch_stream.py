@@ -35,6 +35,7 @@ class PitchSpec:
         for name in ("frame_length", "hop_length"):
             if not is_whole(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected a whole number of samples.")
+            object.__setattr__(self, name, int(getattr(self, name)))  # NumPy's small integers overflow
         if not 0 < self.fmin < self.fmax <= self.sample_rate / 4:
             raise ValueError(
                 f"pitch range is {self.fmin}..{self.fmax} Hz; expected 0 < fmin < fmax <= {self.sample_rate / 4:g} Hz."

@@ -1,5 +1,7 @@
 """Sound as the kernels take it: int16, or float32 with full scale at -1..1."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +25,12 @@ def check_samples(samples: npt.NDArray[np.int16 | np.float32], name: str = "samp
         )
     if samples.dtype == FLOAT32 and len(samples) and not (samples.max() <= LOUDEST and samples.min() >= -LOUDEST):
         raise ValueError(f"{name} holds NaN, infinity or a value beyond a million; expected samples in -1..1.")
+
+
+def check_same_dtype(chunk: npt.NDArray[np.int16 | np.float32], before: np.dtype[Any] | None) -> None:
+    """Raise ValueError for a chunk of another dtype than the audio before it; None: there was none."""
+    if before not in (None, chunk.dtype):
+        raise ValueError(f"chunk is {chunk.dtype}, the audio before it {before}; call reset() in between.")
 
 
 def float_from_samples(samples: npt.NDArray[np.int16 | np.float32]) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kernels.arrays import check_array
 from kernels.filters import MelNorm, MelScale, mel_filterbank, window_function
 from kernels.reference import Moments, ReferenceSpectrogram, mean_and_deviation, sums_of
-from kernels.samples import FLOAT32, INT16, check_samples
+from kernels.samples import FLOAT32, INT16, check_same_dtype, check_samples
 from kernels.spec import Edge, Output, SpectrogramSpec, Standardize
 
 __all__ = ["SpectrogramStream", "mel_filterbank", "spectrogram_segments", "window_function"]
@@ -205,8 +205,7 @@ class SpectrogramStream:
     def _checked_length(self, chunk: Samples) -> int:
         """Samples in `chunk`, once sure that it can follow what was pushed before."""
         check_samples(chunk, "chunk")
-        if self._dtype not in (None, chunk.dtype):
-            raise ValueError(f"chunk is {chunk.dtype}, the audio before it {self._dtype}; call reset() in between.")
+        check_same_dtype(chunk, self._dtype)
         if self._dtype is None:
             self._dtype = chunk.dtype
             self._engine.reset(integer=chunk.dtype == INT16)

@@ -13,6 +13,7 @@ import torch
 from bundle.errors import ArtefactError
 from bundle.features import PROBS
 from bundle.manifest import read_manifest, write_manifest
+from export import float16_onnx
 from export.clip_inputs import clip_inputs
 from export.compare import Proof, _rows, compare_bundle, noise_inputs
 from export.engine_from_onnx import BuildOptions, build_engine
@@ -206,3 +207,28 @@ def test_float16_files_can_be_added_to_a_bundle(bundle, tmp_path, capsys):
     }
     for part in manifest.parts.values():
         assert (folder / part.files["float16"]).read_bytes() == (bundle / part.files["float16"]).read_bytes()
+
+
+def test_float16_that_is_stopped_leaves_the_bundle_as_it_was(bundle, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(bundle, tmp_path / "cabin")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    made = float16_onnx.write_float16
+
+    def stopped_at_the_second(source, target):
+        if "visual" not in target.name:
+            raise KeyboardInterrupt
+        made(source, target)
+        model = onnx.load(target)
+        model.producer_version = "another"
+        onnx.save(model, target)
+
+    monkeypatch.setattr(float16_onnx, "write_float16", stopped_at_the_second)
+    assert main(["float16", "--bundle", str(folder)]) == 1
+    assert capsys.readouterr().err == f"edge-export: stopped; {folder} is as it was\n"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_options_of_engines_need_engines(bundle, capsys):
+    command = ["compare", "--bundle", str(bundle), "--rebuild", "--max-batch", "9"]
+    assert main(command) == 2
+    assert "--max-batch, --rebuild without --engines" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,7 +15,7 @@ import torch
 
 from bundle.features import PROBS
 from bundle.labels import RAVDESS_LABELS
-from bundle.manifest import MANIFEST, read_manifest
+from bundle.manifest import DEFAULT_BUNDLE, MANIFEST, read_manifest
 from export.main import LICENCE, LICENCES, main
 from networks.systems import SYSTEMS
 from networks.transfer import SoundOfTransfer
@@ -65,6 +66,13 @@ def test_name_and_licence_may_be_given(checkpoint_path, tmp_path, monkeypatch, c
     out, err = capsys.readouterr()
     assert out == ""
     assert "verified" in err
+
+
+def test_a_bundle_in_place_of_another_leaves_none_of_its_files(checkpoint_path, tmp_path):
+    folder = shutil.copytree(DEFAULT_BUNDLE, tmp_path / "cabin")  # with INT8
+    assert main(["bundle", "--checkpoint", str(checkpoint_path), "--output", str(folder)]) == 0
+    named = {name for part in read_manifest(folder).parts.values() for name in part.files.values()}
+    assert {path.name for path in folder.iterdir()} == named | {MANIFEST, "manifest.sha256"}
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -77,3 +77,13 @@ def test_impossible_cutoff_is_rejected(cutoff_hz):
 def test_what_is_no_sound_is_rejected(chunk):
     with pytest.raises(ValueError, match="chunk"):
         HighPass(200.0).push(chunk)
+
+
+@pytest.mark.parametrize("cutoff_hz", [0, 200])
+def test_another_dtype_than_before_is_refused_until_a_reset(cutoff_hz):
+    stream = HighPass(cutoff_hz)
+    stream.push(np.full(4_000, 20_000, np.int16))
+    with pytest.raises(ValueError, match="chunk is float32, the audio before it int16"):
+        stream.push(np.zeros(800, np.float32))
+    stream.reset()
+    assert not stream.push(np.zeros(800, np.float32)).any()

@@ -186,3 +186,9 @@ def test_window_autocorrelation_is_that_of_the_window():
 def test_parabola_peak_is_the_vertex():
     values = [-2 * (x - 0.3) ** 2 + 5 for x in (-1, 0, 1)]
     assert parabola_peak(*values) == pytest.approx(0.3)
+
+
+def test_numpys_small_integers_do_not_overflow(backend):
+    wave = np.tile(tone(137), 8)  # as many samples as no int16 counts
+    found = pitch(wave, backend=backend, frame_length=np.int16(1_024), hop_length=np.uint8(160))
+    np.testing.assert_array_equal(found, pitch(wave, backend=backend))
