@@ -84,7 +84,8 @@ class Access:
 
     def knows_token(self, in_url: str | None, authorization: str | None) -> bool:
         """Whether a request has the token, in its query or as `Authorization: Bearer ...`."""
-        given = in_url or (authorization or "").removeprefix("Bearer ")
+        scheme, _, sent = (authorization or "").partition(" ")
+        given = in_url or (sent if scheme.lower() == "bearer" else "")
         return self.token is None or hmac.compare_digest(given.encode(errors="surrogateescape"), self.token.encode())
 
 

@@ -106,7 +106,7 @@ class Pace:
         if moment_ns < self._due_ns:
             return None
         number = (moment_ns - LATENESS_NS - self._start_ns) // self._step_ns
-        self.left_out += number - self._number
+        self.left_out += (number - self._number) // self._stride
         self._number = number + self._stride
         return number
 

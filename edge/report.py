@@ -1,6 +1,7 @@
 """edge-report: a recorded session as one page that needs nothing else."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -23,12 +24,12 @@ def _write(options: argparse.Namespace) -> None:
     if options.session.is_dir():
         raise InputError(f"{options.session} is a folder; expected a file that edge-run --output wrote.")
     output = options.output or options.session.with_suffix(".html")
-    if output.resolve() == options.session.resolve():
+    if os.path.realpath(output) == os.path.realpath(options.session):
         raise InputError(f"--output {output} is the session itself. Choose another file.")
     with options.session.open(encoding="utf-8", errors="replace") as lines:
         name = options.session.name.encode(errors="replace").decode()  # a name may be no UTF-8
         page = page_of(session_from_lines(lines, name))
-    output.write_text(page, encoding="utf-8")
+    output.write_text(page, encoding="utf-8", errors="replace")  # JSON can hold what UTF-8 cannot
     print(str(output).encode(errors="replace").decode())
 
 

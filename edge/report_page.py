@@ -71,7 +71,7 @@ def _time_line(session: SessionLog) -> str:
     top = (len(session.labels) + 1) * LANE
     lanes.append(_band(session.sources, session.length_s, SOURCE_COLOURS, top, "rests on"))
     known = session.ages_ms[np.isfinite(session.ages_ms)]
-    most_ms = float(known.max()) if len(known) else 1.0
+    most_ms = float(known.max(initial=0.0)) or 1.0
     lanes.append(_curve(session, session.ages_ms, most_ms, top + LANE, f"delay to {most_ms:.0f} ms", "#37474f"))
     bottom = top + 2 * LANE
     return (

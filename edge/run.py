@@ -171,9 +171,9 @@ def _refuse_overwriting(options: Options) -> None:
         if target is None:
             continue
         for what, source in read.items():
-            if source and target is not source and target.resolve() == source.resolve():
+            if source and target is not source and os.path.realpath(target) == os.path.realpath(source):
                 raise InputError(f"{flag} {target} is {what}. Choose another file.")
-        if options.bundle.resolve() in target.resolve().parents:
+        if Path(os.path.realpath(options.bundle)) in Path(os.path.realpath(target)).parents:
             raise InputError(f"{flag} {target} lies in the bundle. Choose another folder.")
 
 

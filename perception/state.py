@@ -64,16 +64,16 @@ class StateMachine:
         now_ns = estimate.captured_ns
         if self._since_ns is None:
             self._since_ns = now_ns
+        is_known = self._probs is not None and now_ns - self._probs_ns < self._config.hold_s * NS_PER_S
+        if not is_known:
+            self._probs = None
+            self._become("unknown", now_ns)
         if estimate.probs is not None:
             self._source = estimate.source
             self._smooth(estimate.probs, now_ns)
             return self._judge(estimate)
         self._candidate = self._state  # a change must last in what is seen, not in its absence
-        if self._probs is not None and now_ns - self._probs_ns < self._config.hold_s * NS_PER_S:
-            return self._describe(estimate, f"held: {estimate.reason}")
-        self._probs = None
-        self._become("unknown", now_ns)
-        return self._describe(estimate, estimate.reason)
+        return self._describe(estimate, f"held: {estimate.reason}" if is_known else estimate.reason)
 
     def _smooth(self, probs: npt.NDArray[np.float32], now_ns: int) -> None:
         if self._probs is None or self._config.smoothing_s == 0:

@@ -57,6 +57,9 @@ SEND_BUFFER_BYTES = 1 << 17
 Seen = tuple[npt.NDArray[np.uint8], FaceDetection | None]
 Heard = list[tuple[npt.NDArray[np.int16], bool]]
 
+PATIENCE_S = 10.0
+"""With a connection that shows no token, or asks for nothing more."""
+
 BEGIN_PART = b"\r\n--part\r\nContent-Type: image/jpeg\r\n\r\n"
 """Sent after each image, not before: Chromium shows an image only when the header of the next one is there."""
 
@@ -90,6 +93,7 @@ class Dashboard:
 
     def __init__(self, address: Address, access: Access) -> None:
         self._access = access
+        self._strangers: set[asyncio.BaseProtocol] = set()  # connections that have not shown the token yet
         self._history: deque[bytes] = deque(maxlen=HISTORY)
         self._events: set[Slot] = set()
         self._previews: set[Slot] = set()
@@ -149,11 +153,13 @@ class Dashboard:
         app = web.Application(middlewares=[self._guard])
         app.add_routes([web.get(path, _file_handler(*file)) for path, file in FILES.items()])
         app.add_routes([web.get("/events", self._send_events), web.get("/camera.mjpg", self._send_preview)])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True, keepalive_timeout=PATIENCE_S
+        )
         await runner.setup()
         try:
             assert runner.server
-            protocol = partial(_handler_or_refusal, runner.server)
+            protocol = partial(self._handler_or_refusal, runner.server)
             server = await self._loop.create_server(protocol, address.host, address.port)
             started.set_result(server.sockets[0].getsockname()[1])
             await self._stopping.wait()
@@ -173,7 +179,24 @@ class Dashboard:
             request.query.get("token"), request.headers.get("Authorization")
         ):
             raise web.HTTPUnauthorized(text="Add the token: /?token=... (edge-run prints it).\n", headers=HEADERS)
+        if needs_token:
+            self._strangers.discard(request.protocol)
         return await handler(request)
+
+    def _handler_or_refusal(self, server: web.Server) -> asyncio.Protocol:
+        """For a new connection; one that shows no token soon is closed, or strangers could hold all that there are."""
+        if len(server.connections) >= MOST_CONNECTIONS:
+            return _Refusal()
+        handler = server()
+        self._strangers.add(handler)
+
+        def close_stranger() -> None:
+            if handler in self._strangers and handler.transport:
+                handler.transport.abort()
+            self._strangers.discard(handler)
+
+        self._loop.call_later(PATIENCE_S, close_stranger)
+        return handler
 
     async def _send_events(self, request: web.Request) -> web.StreamResponse:
         wheel = {label: {"at": at, "state": STATE_OF_EMOTION[label]} for label, at in VALENCE_AROUSAL.items()}
@@ -240,10 +263,6 @@ class _Refusal(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-def _handler_or_refusal(server: web.Server) -> asyncio.Protocol:
-    return server() if len(server.connections) < MOST_CONNECTIONS else _Refusal()
 
 
 def _file_handler(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -86,7 +86,8 @@ class JsonLinesPublisher:
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
-        while kind is None and self._writer.is_alive() and not self._stop.is_set():
+        waits = kind is None or (self._back_pressure and issubclass(kind, Exception))  # as of a clip that is cut off
+        while waits and self._writer.is_alive() and not self._stop.is_set():
             self._writer.join(RETRY_S)
         self._writer.join(LAST_S)
         if self._left_out:

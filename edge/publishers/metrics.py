@@ -206,7 +206,7 @@ def _handler(metrics: Metrics, access: Access) -> type[BaseHTTPRequestHandler]:
                 self._answer(200 if healthy else 503, "application/json", body)
             elif url.path != "/metrics":
                 self._answer(404, "text/plain", b"Here are /metrics and /healthz.\n")
-            elif not access.knows_token(in_url, self.headers.get("Authorization")):
+            elif not access.knows_token(in_url, _utf8_of(self.headers.get("Authorization"))):
                 self._answer(401, "text/plain", b"Send the token: Authorization: Bearer ... (edge-run prints it).\n")
             else:
                 self._answer(200, CONTENT_TYPE_LATEST, metrics.text())
@@ -223,3 +223,8 @@ def _handler(metrics: Metrics, access: Access) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def _utf8_of(header: str | None) -> str | None:
+    """http.server takes headers for Latin-1."""
+    return header and header.encode("latin-1").decode(errors="surrogateescape")

@@ -21,8 +21,11 @@ from perception.chunks import AudioChunk, Estimate, Observation, VideoChunk
 QUEUED_UPDATES = 600
 """Two minutes that a disk may stand still, some 15 MB; then the recording ends."""
 
-QUEUED_MEDIA = 50
-"""Chunks of sound and images: nearly a second, some 25 MB at 720p; beyond, they are left out and counted."""
+QUEUED_IMAGES = 50
+"""Five seconds, some 140 MB at 720p; beyond, they are left out and counted."""
+
+QUEUED_CHUNKS = 350
+"""Entries beyond which sound is, too: that of four seconds waits for the networks to load, and comes at once."""
 
 PATIENCE_S = 4.0
 """With a disk that stands still, at the end: once or twice."""
@@ -64,6 +67,7 @@ class Recorder:
         self._queue: queue.Queue[_Entry | None] = queue.Queue(QUEUED_UPDATES)
         self._observed: tuple[Observation, Estimate] | None = None
         self._image_point = -1
+        self._images_put = self._images_written = 0  # by the run, and by the writer
         self._media_left_out = 0
         self._synced_ns = 0
         self._whole_bytes = 0
@@ -74,13 +78,19 @@ class Recorder:
         """Keep the chunk if media are recorded: of images, the first of those nearest to each point of the grid."""
         if not self._media:
             return
+        if self._writer is None:
+            self._begin()
         if isinstance(chunk, VideoChunk):
             period_ns = self._window.image_period_ns
             point = (chunk.captured_ns - self._start_ns + period_ns // 2) // period_ns
             if point <= self._image_point:
                 return
             self._image_point = point
-        if self._back_pressure or self._queue.qsize() < QUEUED_MEDIA:
+            has_room = self._images_put - self._images_written < QUEUED_IMAGES
+        else:
+            has_room = self._queue.qsize() < QUEUED_CHUNKS
+        if self._back_pressure or has_room:
+            self._images_put += isinstance(chunk, VideoChunk)
             self._put(chunk)
         else:
             self._media_left_out += 1
@@ -172,6 +182,7 @@ class Recorder:
         if isinstance(entry, AudioChunk):
             return Frame("sound", {"captured_ns": entry.captured_ns}, {"samples": entry.samples})
         if isinstance(entry, VideoChunk):
+            self._images_written += 1
             return Frame("image", {"captured_ns": entry.captured_ns}, {"jpeg": jpeg_from_rgb(entry.image)})
         observation, estimate, message = entry
         fields, arrays = self._coder.encode(observation)

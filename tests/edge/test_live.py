@@ -1,13 +1,17 @@
 """What a live run gives up under load, and takes back."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import edge.engines
+import edge.live
 import edge.run
 import edge.session
 from bundle.manifest import FLOAT32, INT8_ONNXRUNTIME, read_manifest
@@ -15,6 +19,7 @@ from edge.clock import now_ns
 from edge.live import Int8Rung, Pace, rungs
 from edge.load import LoadLadder
 from edge.message import Load
+from edge.session import Session
 from perception.engine import Tensors
 from perception.onnxrt import OnnxRuntimeEngine
 from perception.resilient import ResilientEngine
@@ -60,6 +65,47 @@ def test_images_are_given_up_only_while_there_is_sound(hears: bool) -> None:
 
     pace = Pace(now_ns(), 200_000_000, Overloaded(["normal", "one modality"]))
     assert pace.wants_image(hears) is not hears
+
+
+def test_updates_that_a_reduced_rate_does_not_make_are_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reduced(LoadLadder):
+        def gives_up(self, load: Load) -> bool:
+            return load == "reduced rate"
+
+    step_ns, clock_ns = 200_000_000, 0
+    monkeypatch.setattr(edge.live, "now_ns", lambda: clock_ns)
+    pace, made = Pace(0, step_ns, Reduced(["normal", "reduced rate"])), []
+    for clock_ns in (*range(0, 2_000_000_000, 10_000_000), *range(6_400_000_000, 8_000_000_000, 10_000_000)):  # noqa: B007 (read by now_ns)
+        number = pace.due()
+        if number is not None:
+            made.append(number)
+    assert made[:4] == [0, 2, 4, 6]
+    assert pace.left_out == (made[-1] - made[0]) // 2 + 1 - len(made)
+
+
+def test_what_comes_during_a_long_step_goes_before_the_update() -> None:
+    class Devices:
+        hears = False
+
+        def __init__(self) -> None:
+            self.images = ["first", "meanwhile"]
+
+        def sound(self) -> list[Any]:
+            return []
+
+        def image(self) -> Any:
+            return self.images.pop(0) if self.images else None
+
+    seen: list[str] = []
+
+    def push(_: Any, image: str) -> None:
+        if image == "first":
+            time.sleep(0.6)
+        seen.append(image)
+
+    pace = Pace(now_ns(), 200_000_000, LoadLadder(["normal"]))
+    Session._perceive(SimpleNamespace(_push=push), None, Devices(), pace)  # type: ignore[arg-type]
+    assert seen == ["first", "meanwhile"]
 
 
 def test_float_comes_back_after_int8_even_if_int8_failed() -> None:

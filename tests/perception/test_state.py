@@ -161,3 +161,15 @@ def test_reset_forgets_everything() -> None:
 def test_thresholds_out_of_order_are_rejected(wrong: dict[str, float]) -> None:
     with pytest.raises(ArgumentError, match="expected 0 < leave <= enter <= 1"):
         StateConfig(**wrong)
+
+
+@pytest.mark.parametrize("before", ["joyful", "unknown"])
+def test_after_a_gap_longer_than_the_hold_the_state_begins_anew(before: str) -> None:
+    driver = Driver()
+    if before == "joyful":
+        assert driver.shows({"happy": 0.9}, seconds=2)[-1].state == before
+    else:
+        driver.shows({"angry": 0.9}, seconds=0.2)  # it waits to be believed
+    driver.now_ns += 600 * 10**9
+    states = driver.shows({"angry": 0.9}, seconds=1)
+    assert names(states) == ["unknown"] * 3 + ["agitated"] * 2

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -277,3 +278,32 @@ def test_address_that_is_taken_is_refused_in_one_line(dashboard: Dashboard) -> N
 def test_host_that_is_not_ours_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match=r"--dashboard cannot listen on 203\.0\.113\.1"):
         Dashboard(Address("203.0.113.1", 0), Access("203.0.113.1", "x"))
+
+
+def test_a_connection_that_shows_no_token_is_closed_and_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge.publishers.dashboard, "PATIENCE_S", 0.5)
+    with Dashboard(Address("127.0.0.1", 0), Access("127.0.0.1", "0123456789abcdef")) as dashboard:
+        port = int(dashboard.url.partition("/?")[0].rpartition(":")[2])
+
+        def asked(request: bytes) -> socket.socket:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+            connection.sendall(request)
+            return connection
+
+        head = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        strangers = [asked(request) for request in (b"", b"GET / HT", b"GET /?token=wrong" + head)]
+        known = asked(b"GET /events?token=0123456789abcdef" + head)
+        for stranger in strangers:
+            with suppress(ConnectionResetError):
+                while stranger.recv(4096):
+                    pass
+        time.sleep(0.5)
+        assert b" 200 OK" in known.recv(4096)
+        known.settimeout(0.2)
+        text = b"?"
+        with suppress(TimeoutError):  # it waits for updates
+            while text:
+                text = known.recv(4096)
+        assert text
+        for connection in (*strangers, known):
+            connection.close()

@@ -9,14 +9,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundle.errors import InputError
-from edge.publishers.jsonl import MOST_KEPT, JsonLinesPublisher, lines_in_file, lines_on_stdout
+from edge.publishers.jsonl import LAST_S, MOST_KEPT, JsonLinesPublisher, lines_in_file, lines_on_stdout
 from tests.virtual_devices import wait_until
 
 PIPE_BYTES = 4096
@@ -169,6 +169,16 @@ def test_the_end_waits_for_a_reader_that_comes_late(pipe: Pipe) -> None:
     reader.start()
     with publisher_to(pipe.writer) as publisher:
         publish_all(publisher, range(100))
+    reader.join()
+    assert pipe.read_all() == list(range(100))
+
+
+def test_lines_of_a_clip_that_is_cut_off_wait_for_their_reader_too(pipe: Pipe) -> None:
+    reader = threading.Timer(2 * LAST_S, lambda: pipe.read(lines=100))
+    reader.start()
+    with suppress(InputError), publisher_to(pipe.writer, back_pressure=True) as publisher:
+        publish_all(publisher, range(100))
+        raise InputError("the clip is cut off")
     reader.join()
     assert pipe.read_all() == list(range(100))
 

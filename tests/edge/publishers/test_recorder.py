@@ -13,7 +13,7 @@ from bundle.features import WindowSpec
 from edge.publishers import recorder
 from edge.publishers.recorder import Recorder
 from edge.recording import Frame, ObservationCoder, WindowDelta, read_frames
-from perception.chunks import Estimate, Observation, VideoChunk
+from perception.chunks import AudioChunk, Estimate, Observation, VideoChunk
 from perception.windows import SlotWindow
 
 WINDOW = WindowSpec()
@@ -127,3 +127,16 @@ def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written: File exists"):
         publish(recording, 200_000_000)
     recording.close(failed=True)
+
+
+def test_sound_that_comes_at_once_when_the_networks_are_loaded_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "run.rec"
+    recording = recorder_of(path)
+    for number in range(60):
+        publish(recording, number * 200_000_000, engine="loading")
+    for number in range(200):
+        recording.push(AudioChunk(np.zeros(320, np.int16), number * 20_000_000))
+    publish(recording, 12_000_000_000)
+    recording.close()
+    with path.open("rb") as file:
+        assert sum(frame.kind == "sound" for frame in read_frames(file, "")) == 200
