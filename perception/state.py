@@ -14,6 +14,10 @@ AUDIO_ONLY_CAP = 0.6
 """Highest confidence of a state that only the microphone vouches for: it may be the radio or a passenger."""
 
 
+GAP_S = 1.0
+"""Estimates so far apart are not of one stretch: nothing is known of the time between."""
+
+
 @dataclass(frozen=True)
 class StateConfig:
     """How readily the state changes.
@@ -64,16 +68,22 @@ class StateMachine:
         now_ns = estimate.captured_ns
         if self._since_ns is None:
             self._since_ns = now_ns
-        is_known = self._probs is not None and now_ns - self._probs_ns < self._config.hold_s * NS_PER_S
-        if not is_known:
-            self._probs = None
-            self._become("unknown", now_ns)
+        unseen_s = (now_ns - self._probs_ns) / NS_PER_S
         if estimate.probs is not None:
+            if unseen_s >= max(self._config.hold_s, GAP_S):
+                self._forget(now_ns)
             self._source = estimate.source
             self._smooth(estimate.probs, now_ns)
             return self._judge(estimate)
         self._candidate = self._state  # a change must last in what is seen, not in its absence
-        return self._describe(estimate, f"held: {estimate.reason}" if is_known else estimate.reason)
+        if self._probs is not None and unseen_s < self._config.hold_s:
+            return self._describe(estimate, f"held: {estimate.reason}")
+        self._forget(now_ns)
+        return self._describe(estimate, estimate.reason)
+
+    def _forget(self, now_ns: int) -> None:
+        self._probs = None
+        self._become("unknown", now_ns)
 
     def _smooth(self, probs: npt.NDArray[np.float32], now_ns: int) -> None:
         if self._probs is None or self._config.smoothing_s == 0:

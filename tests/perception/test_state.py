@@ -163,6 +163,12 @@ def test_thresholds_out_of_order_are_rejected(wrong: dict[str, float]) -> None:
         StateConfig(**wrong)
 
 
+def test_a_state_that_is_not_held_changes_all_the_same() -> None:
+    driver = Driver(StateConfig(hold_s=0.0))
+    assert names(driver.shows({"happy": 0.9}, seconds=2))[-1] == "joyful"
+    assert names(driver.shows(None, seconds=0.2)) == ["unknown"]
+
+
 @pytest.mark.parametrize("before", ["joyful", "unknown"])
 def test_after_a_gap_longer_than_the_hold_the_state_begins_anew(before: str) -> None:
     driver = Driver()
