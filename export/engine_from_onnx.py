@@ -96,7 +96,7 @@ def build_engine(
         )
     times = b"" if builds_ahead(trt) else bytes(config.get_timing_cache().serialize())
     convolutions = _convolutions(trt, network, log.messages)
-    _check_int8(onnx, options.precision, convolutions)
+    _check_types(trt, onnx, options.precision, convolutions or {})
     return Built(bytes(plan), convolutions, times, time.monotonic() - started_s)
 
 
@@ -169,9 +169,13 @@ def _convolutions(trt: Any, network: Any, messages: list[str]) -> dict[str, int]
     return convolution_types(found, names) if found else None
 
 
-def _check_int8(onnx: Path, precision: Precision, convolutions: Mapping[str, int] | None) -> None:
-    if precision == "int8" and convolutions and not convolutions.get("Int8"):
+def _check_types(trt: Any, onnx: Path, precision: Precision, convolutions: Mapping[str, int]) -> None:
+    """ArtefactError where the file is of another precision than was said."""
+    typed = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")  # else TensorRT chooses for float16
+    needed = {"int8": "Int8", "float16": "Half" if typed else "", "float32": "Float"}[precision]
+    lacks = needed and needed not in convolutions
+    if convolutions and (lacks or (precision == "float32" and len(convolutions) > 1)):
+        mend = "Calibrate it again with edge-calibrate" if precision == "int8" else "Give the file's own --precision"
         raise ArtefactError(
-            f"{onnx} was to run in INT8, but its engine runs {text_of_types(convolutions)}. "
-            "Calibrate it again with edge-calibrate."
+            f"{onnx} was to run in {precision}, but its engine runs {text_of_types(convolutions)}. {mend}."
         )

@@ -71,10 +71,19 @@ def test_int8_weights_are_found_by_their_bytes_alone(onnx_files):
     assert not any(weights_in_plan(path, bytes(10_000_000)).values())
 
 
-def test_a_float_file_does_not_pass_for_int8(trt, onnx_files):
-    path, inputs = onnx_files("fercnn")["head.float32"]
-    with pytest.raises(ArtefactError, match=r"was to run in INT8, but its engine runs convolutions: 5 Float\. Calib"):
-        build_engine(trt, path, BuildOptions(89, "int8"), inputs)
+@pytest.mark.parametrize(
+    ("file", "precision", "told"),
+    [
+        ("head.float32", "int8", r"was to run in int8, but its engine runs convolutions: 5 Float\. Calibrate it again"),
+        ("head.float32", "float16", r"was to run in float16, .*: 5 Float\. Give the file's own --precision"),
+        ("head.float16", "float32", r"was to run in float32, .*: 5 Half\. Give"),
+        ("head.int8", "float32", r"was to run in float32, .*: 5 Int8\. Give"),
+    ],
+)
+def test_a_file_does_not_pass_for_one_of_another_precision(file, precision, told, trt, onnx_files):
+    path, inputs = onnx_files("fercnn")[file]
+    with pytest.raises(ArtefactError, match=told):
+        build_engine(trt, path, BuildOptions(89, precision), inputs)
 
 
 def test_what_is_no_network_is_refused(trt, tmp_path):
