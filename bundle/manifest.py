@@ -70,7 +70,7 @@ def write_manifest(folder: Path, manifest: Manifest, made: Path | None = None) -
     made : subfolder of `folder` with new ones of these files, which are moved last, when no disk can be full any more.
         The others lie in `folder` already.
     """
-    names = sorted(name for part in manifest.parts.values() for name in part.files.values())
+    names = sorted(_files_of(manifest))
     new = {name: made / name for name in names if made and (made / name).exists()}
     hashes = {name: _sha256(new.get(name, folder / name)) for name in names}
     text = json.dumps({"format": FORMAT, **asdict(manifest), "sha256": hashes}, indent=2, ensure_ascii=False) + "\n"
@@ -85,9 +85,12 @@ def write_manifest(folder: Path, manifest: Manifest, made: Path | None = None) -
 
 def remove_unnamed(folder: Path, before: Manifest, now: Manifest) -> None:
     """Remove the files in `folder` that the manifest named before, and does not now."""
-    old, new = ({name for part in each.parts.values() for name in part.files.values()} for each in (before, now))
-    for name in old - new:
+    for name in _files_of(before) - _files_of(now):
         (folder / name).unlink(missing_ok=True)
+
+
+def _files_of(manifest: Manifest) -> set[str]:
+    return {name for part in manifest.parts.values() for name in part.files.values()}
 
 
 def read_manifest(folder: str | Path) -> Manifest:

@@ -13,7 +13,6 @@ from perception.chunks import EmotionState, Estimate, Source
 AUDIO_ONLY_CAP = 0.6
 """Highest confidence of a state that only the microphone vouches for: it may be the radio or a passenger."""
 
-
 GAP_S = 1.0
 """Estimates so far apart are not of one stretch: nothing is known of the time between."""
 
